@@ -117,7 +117,7 @@ void Engine::execute(const Segment& s, const Pass& pass) {
     const std::int64_t divisor = pass.completes ? s.binding.divisor : 1;
     if (kernels::reduce(s.binding.how, const_cast<const void* const*>(pointers), static_cast<int>(nsources), dests,
                         static_cast<int>(ndests), count, divisor, s.binding.stream)) {
-      throw std::runtime_error("the user-defined reduction raised an exception");
+      user_failed_ = true;
     }
     return;
   }
@@ -152,21 +152,21 @@ void Engine::finish(std::vector<Remote::Request>& pending, const Deadline& deadl
   }
 }
 
-void Engine::run_segment(const Segment& s, const Deadline& deadline, const std::function<void()>* checked) {
+bool Engine::run_segment(const Segment& s, const Deadline& deadline, const Check* check, bool entered) {
   std::vector<Remote::Request> pending;
   for (const Round& round : s.program.rounds) {
     for (const Pass& pass : round.before) execute(s, pass);
     post(s, round, pending);
+    if (round.meet && !entered) local_->meet(deadline);
     if (round.meet) {
-      local_->meet(deadline);
-      if (checked) {
-        (*checked)();
-        checked = nullptr;
-      }
+      entered = false;
+      if (check && !(*check)()) return false;
+      check = nullptr;
     }
     if (!pending.empty()) finish(pending, deadline);
     for (const Pass& pass : round.after) execute(s, pass);
   }
+  return true;
 }
 
 bool Engine::advance(Lane& lane) {
@@ -221,14 +221,13 @@ void Engine::run_lanes(const Program& program, const Binding& b, const Deadline&
   }
 }
 
-void Engine::run(const Program& program, const Binding& b, const Deadline& deadline,
-                 const std::function<void()>& checked, int tag) {
+bool Engine::run(const Program& program, const Binding& b, const Deadline& deadline, const Check& check, bool entered,
+                 int tag) {
   const auto item = static_cast<std::int64_t>(item_size(b.how.dtype));
   const std::int64_t largest = std::max<std::int64_t>(b.layout->largest, 1);
   if (!program.meets) {
-    if (checked) checked();
     run_lanes(program, b, deadline, std::min(largest, kMessageSegment / item), tag);
-    return;
+    return true;
   }
   std::int64_t unit = largest;
   bool inline_slots = false;
@@ -244,9 +243,10 @@ void Engine::run(const Program& program, const Binding& b, const Deadline& deadl
   for (std::int64_t i = 0; i < segments; ++i) {
     const Segment segment{program, b, i, unit, item, scratch, inline_slots, tag * kLanes};
     local_->next_segment();
-    run_segment(segment, deadline, i == 0 && checked ? &checked : nullptr);
+    if (!run_segment(segment, deadline, i == 0 && check ? &check : nullptr, i == 0 && entered)) return false;
   }
   if (program.direct) local_->meet(deadline);
+  return true;
 }
 
 }  // namespace pyccl

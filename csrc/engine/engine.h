@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine/program.h"
@@ -46,16 +47,23 @@ class Engine {
  public:
   Engine(int rank, Local* local, Remote* remote) : rank_(rank), local_(local), remote_(remote) {}
 
-  /// `checked` runs right after the first meeting and before anything is written or sent: it compares fingerprints
-  /// and throws when they differ. `tag` separates concurrent operations on the remote transport.
-  /// Throws Timeout, MismatchError, PeerAborted, TransportError, or what a user's function reported.
-  void run(const Program& program, const Binding& binding, const Deadline& deadline,
-           const std::function<void()>& checked, int tag);
+  /// Compares what the ranks have announced; called right after the first meeting, before anything of the user's is
+  /// written. Throws when they differ; false means that all ranks have agreed to run another program instead.
+  using Check = std::function<bool()>;
+
+  /// `check` may be empty. `entered`: the ranks have just met, the first meeting is left out.
+  /// Returns false when `check` did. Throws Timeout, TransportError and what `check` throws.
+  bool run(const Program& program, const Binding& binding, const Deadline& deadline, const Check& check, bool entered,
+           int tag);
+
+  /// True once if a user-defined reduction has failed since the last call. It does not stop the operation: the
+  /// peers still need to be met.
+  bool take_failure() { return std::exchange(user_failed_, false); }
 
  private:
   struct Segment;
   struct Lane;
-  void run_segment(const Segment& segment, const Deadline& deadline, const std::function<void()>* checked);
+  bool run_segment(const Segment& segment, const Deadline& deadline, const Check* check, bool entered);
   void run_lanes(const Program& program, const Binding& binding, const Deadline& deadline, std::int64_t unit, int tag);
   bool advance(Lane& lane);
   void post(const Segment& segment, const Round& round, std::vector<Remote::Request>& pending);
@@ -67,6 +75,7 @@ class Engine {
   Local* local_;
   Remote* remote_;
   Scratch scratch_;
+  bool user_failed_ = false;
 };
 
 }  // namespace pyccl
