@@ -40,4 +40,4 @@ def test_a_hanging_run_ends_at_its_deadline_and_shows_its_stack() -> None:
     assert run.returncode is None
     assert time.monotonic() - started < 20
     assert "before" in run.stdout
-    assert "File \"<string>\", line 4" in run.stderr
+    assert 'File "<string>", line 4' in run.stderr
