@@ -1,7 +1,6 @@
 """The algorithms; importing this package registers pyccl's own."""
 
-from pyccl.algorithms import direct as _direct  # noqa: F401
-from pyccl.algorithms import ring as _ring  # noqa: F401
+from pyccl.algorithms import direct, hierarchical, pairwise, recursive, ring, tree  # noqa: F401, registers them
 from pyccl.algorithms.registry import (
     Algorithm,
     algorithm,
