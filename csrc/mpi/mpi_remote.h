@@ -28,8 +28,10 @@ inline constexpr int kMpiTags = 32768;
 
 /// A Remote that also says how many of its requests are neither complete nor given up.
 ///
-/// A receive that finds a message of another length, shorter ones included, fails. After `test` has thrown, the request
-/// stays, and every further `test` throws the same, until `cancel`.
+/// A receive that finds a message of another length, shorter ones included, fails. That is a net, not a fence: Open MPI
+/// 5.0 writes a large message that is too long past the end before it says so. Agree on lengths beforehand.
+///
+/// After `test` has thrown, the request stays, and every further `test` throws the same, until `cancel`.
 ///
 /// `cancel` is best effort. A receive that no message has met yet is withdrawn, and its memory is free again. MPI cannot
 /// withdraw one whose message is arriving, nor, in practice, any send: those are only let go, so their memory must stay
