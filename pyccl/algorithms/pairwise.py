@@ -7,7 +7,7 @@ from pyccl.schedule import Builder
 
 THAKUR = "Thakur, Rabenseifner & Gropp 2005, doi:10.1177/1094342005051521"
 BRUCK = "Bruck, Ho, Kipnis, Upfal & Weathersby 1997, doi:10.1109/71.642949"
-HENSGEN = "Hensgen, Finkel & Manber 1988, doi:10.1007/BF01379320"
+HENSGEN = "Hensgen, Finkel & Manber 1988, Int. J. Parallel Program. 17"
 
 
 @algorithm("reduce_scatter", name="pairwise", reference=THAKUR)
@@ -75,7 +75,7 @@ def barrier(b: Builder) -> None:
     References
     ----------
     .. [1] D. Hensgen, R. Finkel, U. Manber, "Two algorithms for barrier synchronization", Int. J. Parallel Program. 17
-       (1988), doi:10.1007/BF01379320
+       (1988)
     """
     p, r = b.size, b.rank
     distance = 1

@@ -74,8 +74,10 @@ def _check_step_ranges(schedule: Schedule) -> None:
                 raise VerificationError(f"{at(schedule, rank, index)} is a message to itself")
             if peers and not (0 <= min(peers) and max(peers) < size):
                 raise VerificationError(f"{at(schedule, rank, index)} names a rank outside [0, {size})")
-            if kind == Kind.RECV and len(peers) != 1:
-                raise VerificationError(f"{at(schedule, rank, index)} must have one source")
+            if len(set(peers)) != len(peers):
+                raise VerificationError(f"{at(schedule, rank, index)} names a rank twice")
+            if (kind == Kind.RECV and len(peers) != 1) or (local and peers) or (not local and source_chunk != -1):
+                raise VerificationError(f"{at(schedule, rank, index)} has peers or a source chunk that its kind has not")
 
 
 def _check_messages(schedule: Schedule) -> int:
