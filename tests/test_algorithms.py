@@ -156,7 +156,7 @@ def test_user_algorithm_is_on_equal_terms() -> None:
             assert output.tolist() == [31, 31, 31]
     finally:
         unregister_algorithm("all_reduce", "star")
-    with pytest.raises(ValueError, match="all_reduce algorithm must be one of .*ring.*, got 'star'"):
+    with pytest.raises(ValueError, match=r"all_reduce algorithm must be one of .*ring.*, got 'star'"):
         build("all_reduce", "star", 5)
 
 

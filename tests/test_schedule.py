@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -55,8 +54,10 @@ TWO_SHOT = build("all_reduce", "two_shot", 3)
 FAULTS = {
     "dropped send": (
         edited(RING, 1, lambda s: s.pop(6)),
-        r"unmatched recv: rank 2 step 7 \(recv chunk 1 from 1\) is never sent "
-        r"\(rank 1 sends 3 messages to rank 2, which receives 4\)",
+        (
+            r"unmatched recv: rank 2 step 7 \(recv chunk 1 from 1\) is never sent "
+            r"\(rank 1 sends 3 messages to rank 2, which receives 4\)"
+        ),
     ),
     "dropped send in the middle": (
         edited(RING, 1, lambda s: s.pop(2)),
@@ -81,8 +82,10 @@ FAULTS = {
     "peer twice": (edited(TWO_SHOT, 0, change(2, peers=(1, 1))), r"rank 0 step 2 .* names a rank twice"),
     "late": (
         edited(TWO_SHOT, 1, swap(2, 3)),
-        r"late contribution: rank 0 chunk 1 ends without ranks 0, 2, which reached rank 1 only after it had sent "
-        r"what rank 0 step \d \(recv chunk 1 from 1\) receives",
+        (
+            r"late contribution: rank 0 chunk 1 ends without ranks 0, 2, which reached rank 1 only after it had sent "
+            r"what rank 0 step \d \(recv chunk 1 from 1\) receives"
+        ),
     ),
     "missing": (
         edited(edited(TWO_SHOT, 0, lambda s: s.pop(0)), 1, change(2, peers=(2,))),
@@ -239,34 +242,6 @@ def test_tables_are_flat_read_only_and_round_trip() -> None:
     assert table.dtype == np.int32 and table.ndim == 1 and not table.flags.writeable
     assert table.tolist()[:10] == [0, 2, -1, 1, 2, 0, 0, -1, 1, 0]
     assert np.array_equal(encode(decode(table)), table)
-
-
-def test_dependencies_are_the_hazards() -> None:
-    def touch(b: Builder) -> None:
-        b.send(chunk=0, dest=1)
-        b.send(chunk=0, dest=2)
-        b.recv(chunk=0, source=1)  # write after both reads
-        b.recv(chunk=0, source=2)  # write after write
-        b.recv_reduce(chunk=1, source=1)
-        b.reduce(chunk=1, source_chunk=0)  # reads both
-        b.copy(chunk=0, source_chunk=1)  # write after read by the step before, and read after its write
-        b.send(chunk=2, dest=1)
-
-    schedule = record(touch, "all_reduce", 3)
-    assert schedule.dependencies(0) == ((), (), (0, 1), (2,), (), (3, 4), (5,), ())
-
-
-def test_text_lists_every_step() -> None:
-    text = RING.text()
-    assert text.startswith("<Schedule all_reduce/ring, 3 ranks, 3 chunks, 24 steps>\nrank 0\n")
-    assert "3  recv_reduce chunk 1 from 2\n" in text and "4  send chunk 1 to 1   after 3\n" in text
-
-
-def test_chrome_trace_is_json_in_virtual_time() -> None:
-    events = build("all_reduce", "ring", 8).chrome_trace(alpha=5e-6, beta=1e-10, nbytes=64_000_000)
-    json.dumps(events)
-    assert max(e["ts"] + e["dur"] for e in events) == pytest.approx(11270.0)
-    assert {e["pid"] for e in events} == set(range(8)) and {e["ph"] for e in events} == {"X"}
 
 
 @given(count=st.integers(0, 10**12), nchunks=st.integers(1, 50))

@@ -32,9 +32,9 @@ def all_to_all(b: Builder) -> None:
 
 @algorithm("all_to_all", name="bruck", reference=BRUCK)
 def all_to_all_bruck(b: Builder) -> None:
-    """Bruck's all_to_all, ceil(log2 p) steps: a chunk for the rank o further on moves 2^k in step k if bit k of o is set.
+    """Bruck's all_to_all, ceil(log2 p) steps, for short chunks: about half of all bytes travel in every step [1]_.
 
-    See [1]_. For short chunks: about half of all bytes travel in every step.
+    A chunk for the rank o places to the right moves 2^k places in step k if bit k of o is set.
 
     References
     ----------

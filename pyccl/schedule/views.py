@@ -115,16 +115,20 @@ def timeline(
 def chrome_trace(schedule: Schedule, *, alpha: float, beta: float, gamma: float, nbytes: int) -> list[dict[str, Any]]:
     """Return the timeline as "complete" events of the Chrome trace format, one process per rank."""
     times = timeline(schedule, alpha=alpha, beta=beta, gamma=gamma, nbytes=nbytes)
-    events = []
+    events: list[dict[str, Any]] = []
     for rank, steps in enumerate(schedule.steps):
-        for index, (step, (start, end)) in enumerate(zip(steps, times[rank], strict=True)):
+        free = [0.0, 0.0]  # events of one lane must not overlap: waiting in line is not drawn
+        for index, (step, (ready, end)) in enumerate(zip(steps, times[rank], strict=True)):
+            lane = 0 if step.kind == Kind.SEND else 1
+            start = min(max(ready, free[lane]), end)
+            free[lane] = max(free[lane], end)
             events.append(
                 {
                     "name": str(step),
                     "cat": Kind(step.kind).name.lower(),
                     "ph": "X",
                     "pid": rank,
-                    "tid": 0 if step.kind == Kind.SEND else 1,
+                    "tid": lane,
                     "ts": start * 1e6,
                     "dur": (end - start) * 1e6,
                     "args": {"step": index, "chunk": step.chunk, "peers": list(step.peers)},
