@@ -7,13 +7,13 @@ from functools import reduce as fold
 
 import numpy as np
 import pytest
-from oracle import expected, make_inputs
 
 from pyccl.algorithms import algorithms, build, get_algorithm, register_algorithm, registry, unregister_algorithm
 from pyccl.collectives import COLLECTIVES, collective, split
 from pyccl.cost import COSTS, Hockney, hierarchical_all_reduce_time, predict, schedule_bytes
 from pyccl.schedule import Builder, Schedule, VerificationError, interpret, record, verify
 from pyccl.schedule.views import timeline
+from tests.oracle import expected, make_inputs
 
 EVERY = [(c, a) for c in COLLECTIVES for a in algorithms(c)]
 NETWORK = Hockney(alpha=1e-6, beta=1e-9)
