@@ -27,7 +27,9 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 CSRC = ROOT / "csrc"
 MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
-PROBE = "#include <atomic>\n#include <bit>\n#include <concepts>\n#include <span>\nstatic_assert(__cplusplus > 201703L);\n"
+PROBE = (
+    "#include <atomic>\n#include <bit>\n#include <concepts>\n#include <span>\nstatic_assert(__cplusplus > 201703L);\n"
+)
 
 
 def load_extension_module():  # type: ignore[no-untyped-def]
@@ -121,9 +123,9 @@ def compile_one(command: list[str], source: Path, target: Path) -> bool:
     """Compile `source` to `target` unless nothing it follows from has changed; say whether it was compiled."""
     record, depfile = target.with_suffix(".state"), target.with_suffix(".d")
     full = [*command, "-MMD", "-MF", str(depfile), "-c", str(source), "-o", str(target)]
-    if target.exists() and record.exists() and depfile.exists():
-        if record.read_text() == state(full, read_dependencies(depfile)):  # without system headers
-            return False
+    known = target.exists() and record.exists() and depfile.exists()
+    if known and record.read_text() == state(full, read_dependencies(depfile)):  # without system headers
+        return False
     record.unlink(missing_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(full, capture_output=True, text=True)

@@ -5,4 +5,25 @@ from pyccl._version import __version__
 
 _extension.load()
 
-__all__ = ["__version__"]
+from pyccl.errors import (  # noqa: E402  (after the extension is known to fit)
+    CommError,
+    ConfigError,
+    Error,
+    MismatchError,
+    PeerAborted,
+    PeerLost,
+    ServerLost,
+    Timeout,
+)
+
+__all__ = [
+    "CommError",
+    "ConfigError",
+    "Error",
+    "MismatchError",
+    "PeerAborted",
+    "PeerLost",
+    "ServerLost",
+    "Timeout",
+    "__version__",
+]

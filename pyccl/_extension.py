@@ -82,7 +82,8 @@ def load() -> ModuleType:
         return importlib.import_module(NAME)
     path = find(package, sys.path)
     spec = importlib.util.spec_from_file_location(NAME, path)
-    assert spec is not None and spec.loader is not None  # an existing file with an extension suffix
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not an extension module", name=NAME, path=str(path))
     module = importlib.util.module_from_spec(spec)
     sys.modules[NAME] = module
     spec.loader.exec_module(module)
