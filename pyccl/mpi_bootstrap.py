@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pyccl.errors import CommError, ConfigError, Timeout
 
@@ -206,7 +206,7 @@ class MpiBootstrap:
         if self.size == 1:  # nothing to divide, and COMM_SELF stays COMM_SELF
             return None if color is None else MpiBootstrap(self._comm, timeout=self._timeout)
         self.barrier()  # Split has no deadline of its own: let a missing rank be noticed here
-        comm = self._comm.Split(self._mpi.UNDEFINED if color is None else color, key)
+        comm = cast("MPI.Intracomm", self._comm.Split(self._mpi.UNDEFINED if color is None else color, key))
         if comm == self._mpi.COMM_NULL:
             return None
         child = MpiBootstrap(comm, timeout=self._timeout, max_message=self._max_message)

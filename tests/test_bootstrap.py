@@ -69,7 +69,7 @@ def test_threads_gather_in_rank_order(size: int) -> None:
 def test_threads_split_by_color_then_key_then_rank() -> None:
     def program(me: ThreadBootstrap) -> tuple[int, int, list[bytes]] | None:
         part = me.split(None if me.rank == 4 else me.rank % 2, 0 if me.rank == 3 else 1)
-        return part and (part.rank, part.size, part.allgather(bytes([me.rank])))
+        return None if part is None else (part.rank, part.size, part.allgather(bytes([me.rank])))
 
     even, odd = [b"\0", b"\2"], [b"\3", b"\1"]
     assert run_threads(5, program) == [(0, 2, even), (1, 2, odd), (1, 2, even), (0, 2, odd), None]
@@ -83,8 +83,8 @@ def test_a_missing_thread_is_a_timeout() -> None:
 
 
 def test_one_rank_needs_nobody() -> None:
-    for me in (SingleBootstrap(), *ThreadBootstrap.group(1)):
-        bootstrap: Bootstrap = me
+    each: list[Bootstrap] = [SingleBootstrap(), *ThreadBootstrap.group(1)]
+    for bootstrap in each:
         assert (bootstrap.rank, bootstrap.size, bootstrap.remote()) == (0, 1, None)
         assert bootstrap.allgather(b"abc") == [b"abc"]
         bootstrap.barrier()

@@ -44,7 +44,7 @@ class Rank:
         """Return the text of the error that the request must end with."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            text = failure(lambda: self.remote.test(request))
+            text = failure(self.remote.test, request)
             if text:
                 return text
         raise AssertionError("did not fail")
@@ -55,10 +55,10 @@ class Rank:
         self.bootstrap.close()
 
 
-def failure(call: Callable[[], object]) -> str:
+def failure(call: Callable[..., object], *arguments: int) -> str:
     """Return the text of the CommError that `call` raises; nothing if it does not."""
     try:
-        call()
+        call(*arguments)
     except CommError as error:
         return str(error)
     return ""
@@ -208,12 +208,14 @@ def abandoned() -> None:
 def arguments() -> None:
     me = Rank()
     data = np.zeros(4, np.uint8)
+    address = data.ctypes.data
     for peer, tag, word in [(-1, 0, "rank"), (me.size, 0, "rank"), (0, -1, "tag"), (0, 32768, "tag")]:
-        for call in (me.send, me.recv):
-            assert word in failure(lambda call=call, peer=peer, tag=tag: call(data, peer, tag))
+        assert word in failure(me.remote.send, address, 4, peer, tag)
+        assert word in failure(me.remote.recv, address, 4, peer, tag)
+    assert "negative" in failure(me.remote.send, address, -1, 0, 0)
     for request in (-1, 0, 5):
         me.remote.cancel(request)
-        assert "no request" in failure(lambda request=request: me.remote.test(request))
+        assert "no request" in failure(me.remote.test, request)
     me.close()
 
 
