@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "../mpi/mpi_remote.h"
+#include "mpi/mpi_remote.h"
 
 namespace py = pybind11;
 using namespace pybind11::literals;

@@ -20,8 +20,7 @@ class Library {
   Library& operator=(const Library&) = delete;
 
   /// Looks in the object, then in what it depends on: from mpi4py's module that leads to its own libmpi.
-  template <class Function>
-  void find(Function*& function, const char* name) const {
+  template <class Function> void find(Function*& function, const char* name) const {
     function = reinterpret_cast<Function*>(symbol(name));
   }
 
@@ -33,8 +32,7 @@ class Library {
 };
 
 /// `Handle` stands for MPI_Comm, MPI_Datatype and MPI_Request alike: int in MPICH's ABI, a pointer in the others.
-template <class Handle>
-struct Functions {
+template <class Handle> struct Functions {
   explicit Functions(const Library& library) {
     library.find(isend, "MPI_Isend");
     library.find(irecv, "MPI_Irecv");

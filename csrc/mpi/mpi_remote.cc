@@ -1,4 +1,4 @@
-#include "mpi_remote.h"
+#include "mpi/mpi_remote.h"
 
 #include <algorithm>
 #include <cstring>
@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "../core/error.h"
-#include "library.h"
+#include "core/error.h"
+#include "mpi/library.h"
 
 namespace pyccl {
 namespace {
@@ -16,8 +16,7 @@ namespace {
 using mpi::Status;
 
 // One message at the seam: one MPI request for each part of at most max_message bytes.
-template <class Handle>
-struct Message {
+template <class Handle> struct Message {
   enum class Kind { Gone, Send, Receive };
   Kind kind = Kind::Gone;
   std::vector<Handle> parts;  // keeps its capacity when the slot is used again
@@ -34,8 +33,7 @@ struct Message {
   }
 };
 
-template <class Handle>
-class Transport final : public MpiRemote {
+template <class Handle> class Transport final : public MpiRemote {
   using Message = pyccl::Message<Handle>;
   using Kind = typename Message::Kind;
 
@@ -93,8 +91,7 @@ class Transport final : public MpiRemote {
   const char* name() const override { return "mpi"; }
 
  private:
-  template <class Start>
-  Request start(Kind kind, std::int64_t bytes, int peer, int tag, Start&& part) {
+  template <class Start> Request start(Kind kind, std::int64_t bytes, int peer, int tag, Start&& part) {
     if (bytes < 0) throw TransportError("MPI: negative message length " + std::to_string(bytes));
     if (peer < 0 || peer >= size_) throw TransportError("MPI: no rank " + std::to_string(peer));
     if (tag < 0 || tag >= kMpiTags) throw TransportError("MPI: tag out of range: " + std::to_string(tag));

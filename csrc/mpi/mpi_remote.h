@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "../engine/transport.h"
+#include "engine/transport.h"
 
 namespace pyccl {
 
