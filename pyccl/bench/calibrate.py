@@ -1,0 +1,155 @@
+"""`--calibrate`: alpha, beta and gamma of each transport, fitted to point-to-point and reduction times.
+
+Only two ranks move data while the others sleep, so that the constants are those of one link. gamma is what reducing
+adds: the difference between the slopes of `reduce` and `broadcast` over two ranks, which move the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tomlkit
+
+from .baseline import library
+from .buffers import Buffers
+from .cases import Case
+from .report import describe
+from .runner import race
+from .stats import Line, fit_line
+from .sweep import contender, rival
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mpi4py import MPI
+
+    from .interface import World
+
+SIZES = tuple(8 << (2 * k) for k in range(12))  # 8 B … 32 MiB
+PER_POINT = 0.25
+"""Seconds for one size."""
+
+
+@dataclass(frozen=True)
+class Transport:
+    """The cost model of one transport: time(n) = alpha + beta * n, plus gamma * n where n bytes are reduced."""
+
+    name: str
+    line: Line
+    gamma: float
+    points: tuple[tuple[int, float], ...]
+
+    def efficiency(self) -> list[tuple[int, float]]:
+        """Return (bytes, measured rate over the asymptotic rate 1/beta) for every size."""
+        return [(n, min(n / t * self.line.beta, 1.0)) for n, t in self.points]
+
+
+def make_transport(
+    name: str, points: Sequence[tuple[int, float]], moving: Sequence[float], reducing: Sequence[float]
+) -> Transport:
+    """Fit one transport; `moving` and `reducing` are the times of broadcast and reduce at the sizes of `points`."""
+    sizes = [n for n, _ in points]
+    line = fit_line(sizes, [t for _, t in points])
+    gamma = max(fit_line(sizes, reducing).beta - fit_line(sizes, moving).beta, 0.0)
+    return Transport(name, line, gamma, tuple(points))
+
+
+def calibrate(world: World) -> list[Transport]:
+    """Measure between rank 0 and a neighbour on its node (shm), one on another node (mpi), and MPI's own p2p.
+
+    Collective; the transports are returned on rank 0, elsewhere an empty list.
+    """
+    if world.size < 2:
+        raise ValueError("--calibrate needs two ranks: mpirun -n 2 python -m pyccl.bench --calibrate FILE.toml")
+    nodes = list(world.comm.nodes)
+    near = next((rank for rank in range(1, world.size) if nodes[rank] == nodes[0]), None)
+    far = next((rank for rank in range(1, world.size) if nodes[rank] != nodes[0]), None)
+    found: list[Transport] = []
+    for name, other in (("shm", near), ("mpi", far)):
+        if other is None:
+            continue
+        part = world.mpi.Split(0 if world.rank in (0, other) else 1, world.rank)
+        if world.rank in (0, other):
+            found += _measure(world.part(part), name, also_mpi=far is None)
+        _sleep_until_all(world.mpi)
+        part.Free()
+    return found if world.rank == 0 else []
+
+
+def _measure(world: World, name: str, *, also_mpi: bool) -> list[Transport]:
+    buffers = Buffers(world, SIZES[-1], registered=False)
+    ours: dict[str, list[float]] = {kind: [] for kind in ("sendrecv", "broadcast", "reduce")}
+    theirs: dict[str, list[float]] = {kind: [] for kind in ours}
+    for nbytes in SIZES:
+        for kind in ours:
+            case = Case(kind, "float32", "sum" if kind == "reduce" else "none", nbytes // 4, 2)
+            sides = [contender(world, case, buffers, None), rival(world, case, buffers)]
+            both = race(world, [side for side in sides if side is not None], PER_POINT, warm_ups=2)
+            if any(result.wrong for result in both):
+                raise RuntimeError(f"{kind} of {nbytes} B returned wrong elements: nothing to calibrate with")
+            ours[kind].append(both[0].sample.median)
+            theirs[kind].append(both[1].sample.median)
+    measured = [(name, ours)] + ([("mpi", theirs)] if also_mpi else [])
+    return [
+        make_transport(label, list(zip(SIZES, t["sendrecv"], strict=True)), t["broadcast"], t["reduce"])
+        for label, t in measured
+    ]
+
+
+def _sleep_until_all(mpi: MPI.Intracomm) -> None:
+    """Meet without burning the cores that the measuring ranks need."""
+    request = mpi.Ibarrier()
+    while not request.Test():
+        time.sleep(0.002)
+
+
+def document(world: World, transports: Sequence[Transport]) -> tomlkit.TOMLDocument:
+    """Return the TOML document for the simulator. Collective: it describes every rank."""
+    environment = describe(world)
+    result = tomlkit.document()
+    result.add(
+        tomlkit.comment("Cost model of this machine: time(n) = alpha + beta * n, + gamma * n if n bytes are reduced.")
+    )
+    result.add("version", tomlkit.item(1))
+    kept = ("date", "machine", "cpu", "cores", "kernel", "mpi_library", "pyccl", "ranks", "nodes")
+    result.add("environment", tomlkit.item({key: environment[key] for key in kept}))
+    section = tomlkit.table(is_super_table=True)
+    for transport in transports:
+        section.add(transport.name, _section(transport))
+    result.add("transport", section)
+    return result
+
+
+def _section(transport: Transport) -> Any:
+    line = transport.line
+    section = tomlkit.table()
+    if transport.name == "mpi":
+        section.add(tomlkit.comment(f"measured with {library()}"))
+    values = (
+        ("alpha", line.alpha, "s per message"),
+        ("beta", line.beta, f"s per byte ({1 / line.beta / 1e9:.2f} GB/s)" if line.beta else "s per byte"),
+        ("gamma", transport.gamma, "s per byte that is reduced"),
+        ("fit_median_error", line.median_error, "relative, median over the sizes"),
+        ("fit_max_error", line.max_error, "relative, of the worst size"),
+    )
+    for key, value, unit in values:
+        number = tomlkit.float_(repr(float(f"{value:.6g}")))
+        number.comment(unit)
+        section.add(key, number)
+    rows = tomlkit.array()
+    for (nbytes, share), (_, seconds) in zip(transport.efficiency(), transport.points, strict=True):
+        rows.append([nbytes, float(f"{seconds:.4g}"), float(f"{share:.4g}")])
+    rows.multiline(True)
+    section.add(tomlkit.comment("[bytes, measured s, share of the rate 1/beta that this size reaches]"))
+    section.add("efficiency", rows)
+    return section
+
+
+def write_calibration(path: Path, world: World, transports: Sequence[Transport]) -> None:
+    """Write the calibration file on rank 0. Collective."""
+    text = tomlkit.dumps(document(world, transports))
+    if world.rank == 0:
+        path.write_text(text)
