@@ -47,8 +47,8 @@ class FakeCommunicator:
             raise RuntimeError("the fault that was asked for")
         if self.fault == "stale" and self.calls % 3 == 0:
             return
-        given, taken = (a if a is not None else np.empty(0, np.float32) for a in (x, out))
-        case = Case(kind, (given if x is not None else taken).dtype.name, op, 0, self.size, in_place=x is out)
+        given, taken = (np.empty(0, other.dtype) if a is None else a for a, other in ((x, out), (out, x)))
+        case = Case(kind, given.dtype.name, op, 0, self.size, in_place=x is out)
         call = make_baseline(self.mpi, case, given, taken)
         if call is not None:
             call()
@@ -56,7 +56,9 @@ class FakeCommunicator:
             table = np.empty((self.size, given.size), given.dtype)
             raw = table.view(np.uint8)
             self.mpi.Allgather(given.view(np.uint8), raw)
-            out[...] = reduced(table, op)
+            if out is not None:
+                result = reduced(table, op)
+                out[...] = result if kind != "reduce_scatter" else result[self.rank * out.size :][: out.size]
 
     def all_reduce(self, x, op="sum", *, out=None, algorithm="auto", timeout=None):
         self._run("all_reduce", x, out, op)

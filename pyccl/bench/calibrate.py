@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import tomlkit
 
@@ -71,7 +71,7 @@ def calibrate(world: World) -> list[Transport]:
     for name, other in (("shm", near), ("mpi", far)):
         if other is None:
             continue
-        part = world.mpi.Split(0 if world.rank in (0, other) else 1, world.rank)
+        part = cast("MPI.Intracomm", world.mpi.Split(0 if world.rank in (0, other) else 1, world.rank))
         if world.rank in (0, other):
             found += _measure(world.part(part), name, also_mpi=far is None)
         _sleep_until_all(world.mpi)
@@ -110,9 +110,7 @@ def document(world: World, transports: Sequence[Transport]) -> tomlkit.TOMLDocum
     """Return the TOML document for the simulator. Collective: it describes every rank."""
     environment = describe(world)
     result = tomlkit.document()
-    result.add(
-        tomlkit.comment("Cost model of this machine: time(n) = alpha + beta * n, + gamma * n if n bytes are reduced.")
-    )
+    result.add(tomlkit.comment("time(n) = alpha + beta * n for n bytes moved, gamma * n more if they are reduced"))
     result.add("version", tomlkit.item(1))
     kept = ("date", "machine", "cpu", "cores", "kernel", "mpi_library", "pyccl", "ranks", "nodes")
     result.add("environment", tomlkit.item({key: environment[key] for key in kept}))

@@ -11,7 +11,7 @@ from pyccl.collectives import COLLECTIVES
 from .data import Pattern, Segment, contributions, dtype_of, reduced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,7 +31,7 @@ ROOT = 0
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table. `count` is the elements of the large side: the whole vector, all ranks' chunks together."""
+    """One line of the table. `count` is the elements of the large side: the whole vector, or all ranks' chunks."""
 
     collective: str
     dtype: str
@@ -155,7 +155,7 @@ def make_cases(
     *,
     dtypes: Sequence[str],
     ops: Sequence[str],
-    algorithms: dict[str, Sequence[str]],
+    algorithms: Mapping[str, Sequence[str]],
     size: int,
     registered: bool = False,
     in_place: bool = False,

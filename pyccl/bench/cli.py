@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ALONE = (
     "# This is a single rank, so nothing was communicated. To start more: mpirun -n 8 python -m pyccl.bench\n"
-    "# (pip install 'pyccl-collectives[mpich]' brings an mpirun; Open MPI's wants --oversubscribe for more ranks than cores)"
+    "# (the extra mpich of pyccl-collectives brings an mpirun; Open MPI's wants --oversubscribe beyond the cores)"
 )
 
 
@@ -68,9 +68,9 @@ def run(world: World, options: Options) -> int:
     if options.model:
         rows = run_model(world, settings(world, options))
     else:
-        world.say(table.head(environment["mpi_library"]))
         rows = sweep(
-            world, cases(world, options), budget=options.budget, iterations=options.iters,
+            world, cases(world, options), library=environment["mpi_library"],
+            budget=options.budget, iterations=options.iters,
             timeout=options.timeout, plan=options.plan,
         )  # fmt: skip
         world.say(table.summary(rows, environment["mpi_library"]))

@@ -39,11 +39,13 @@ def dtype_of(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
     try:
-        return np.dtype(name)
+        dtype: np.dtype[Any] = np.dtype(name)
     except TypeError as error:
         raise ValueError(f"unknown dtype {name!r}") from error
+    return dtype
 
 
 def largest_exact(dtype: np.dtype[Any]) -> int:

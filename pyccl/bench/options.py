@@ -140,11 +140,15 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what to time")
-    listed = {"metavar": "NAME[,NAME]"}
-    what.add_argument("--collective", type=_names(NAMES), default=NAMES, help=f"of {', '.join(NAMES)} (all)", **listed)
-    what.add_argument("--algorithm", default="auto", help="as pyccl.algorithms() lists them, or all (auto)", **listed)
-    what.add_argument("--dtype", type=_names(DTYPES), default=("float32",), help="(float32)", **listed)
-    what.add_argument("--op", type=_names(OPS), default=("sum",), help=f"of {', '.join(OPS)} (sum)", **listed)
+    names = "NAME[,NAME]"
+    what.add_argument(
+        "--collective", type=_names(NAMES), default=NAMES, help=f"of {', '.join(NAMES)} (all)", metavar=names
+    )
+    what.add_argument(
+        "--algorithm", default="auto", help="as pyccl.algorithms() lists them, or all (auto)", metavar=names
+    )
+    what.add_argument("--dtype", type=_names(DTYPES), default=("float32",), help="(float32)", metavar=names)
+    what.add_argument("--op", type=_names(OPS), default=("sum",), help=f"of {', '.join(OPS)} (sum)", metavar=names)
     what.add_argument("--min", type=_size, default=8, metavar="SIZE", help="smallest size, of the large side (8)")
     what.add_argument("--max", type=_size, default=64 << 20, metavar="SIZE", help="largest size (64M)")
     what.add_argument("--sizes", type=_sizes, metavar="SIZE[,SIZE]", help="exactly these sizes, such as 8,32K,1M")

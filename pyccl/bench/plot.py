@@ -31,7 +31,7 @@ def write_plot(path: Path, rows: Sequence[Row], environment: dict[str, Any]) -> 
         raise ValueError("nothing to plot: --plot needs rows of different sizes, not a model or the barrier alone")
     pairs = 2 if len(groups) > 1 else 1
     height = -(-len(groups) // pairs)
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left"}
+    style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left"}
     with plt.rc_context(style):
         figure, axes = plt.subplots(
             height, 2 * pairs, figsize=(6.2 * pairs, 2.5 * height + 0.9), squeeze=False, layout="constrained"
@@ -64,11 +64,12 @@ def _draw(latency: Any, bandwidth: Any, name: str, group: Sequence[Row], mpi_lib
         if compared:
             axis.plot(others, theirs, color=THEIRS, marker="s", markersize=3, linewidth=1.2, label=mpi_library)
         axis.set_xscale("log", base=2)
-        ticks = sizes[:: max(1, len(sizes) // 4)]
+        ticks = sizes[:: max(1, len(sizes) // 3)]
         axis.set_xticks(ticks, [format_size(tick) for tick in ticks])
         axis.minorticks_off()
         axis.grid(visible=True, color="0.9", linewidth=0.7)
     latency.set_yscale("log")
+    latency.yaxis.set_minor_formatter("")
     latency.set_title(name, fontweight="bold")
     latency.set_ylabel("time (µs), band to p99")
     bandwidth.set_ylabel("busbw (GB/s)")

@@ -37,6 +37,7 @@ def sweep(
     world: World,
     cases: Sequence[Case],
     *,
+    library: str,
     budget: float,
     iterations: int | None = None,
     timeout: float | None = None,
@@ -47,6 +48,7 @@ def sweep(
     registered = any(case.registered for case in cases)
     require(world, needed(largest, registered=registered))
     buffers = Buffers(world, largest, registered=registered)
+    world.say(table.head(library))
     deadline = perf_counter() + budget
     ahead = sum(weight(case) for case in cases)
     rows = []

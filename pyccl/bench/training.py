@@ -61,7 +61,7 @@ class Settings:
 def run_model(world: World, settings: Settings) -> list[Row]:
     """Time one step's gradients of a model and print the tables; one row per granularity, the same on every rank."""
     tensors = gradients(settings.model)
-    counts = [tensor.count for tensor in tensors]
+    counts = [tensor.elements for tensor in tensors]
     itemsize = dtype_of(settings.template.dtype).itemsize
     total = sum(counts) * itemsize
     partitions: dict[int | None, list[int]] = {None: counts[::-1]}
