@@ -43,8 +43,8 @@ class Transport:
     points: tuple[tuple[int, float], ...]
 
     def efficiency(self) -> list[tuple[int, float]]:
-        """Return (bytes, measured rate over the asymptotic rate 1/beta) for every size."""
-        return [(n, min(n / t * self.line.beta, 1.0)) for n, t in self.points]
+        """Return (bytes, modelled over measured time) for every size: time(n) / efficiency(n) is what was measured."""
+        return [(n, self.line.time(n) / t) for n, t in self.points]
 
 
 def make_transport(
@@ -141,7 +141,11 @@ def _section(transport: Transport) -> Any:
     for (nbytes, share), (_, seconds) in zip(transport.efficiency(), transport.points, strict=True):
         rows.append([nbytes, float(f"{seconds:.4g}"), float(f"{share:.4g}")])
     rows.multiline(True)
-    section.add(tomlkit.comment("[bytes, measured s, share of the rate 1/beta that this size reaches]"))
+    section.add(
+        tomlkit.comment(
+            "[bytes, measured s, efficiency = modelled / measured time]: divide time(n) by it to be exact at n"
+        )
+    )
     section.add("efficiency", rows)
     return section
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .cases import Expectation
     from .interface import Array, Call, World
 
-LEAST, MOST = 4, 200
+LEAST, MOST = 4, 1000
 ROUNDS = 4
 FULL_CHECK = 1 << 20
 """Bytes up to which every result is read whole; of larger ones, after the warm-up, one block in SAMPLE by turns."""

@@ -100,10 +100,10 @@ def _columns(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _figures(group: Sequence[Row]) -> tuple[str, str, str]:
-    small = [row.time_s for row in group if row.bytes <= max(SMALL, min(r.bytes for r in group))]
+    small = [row.time_s for row in group if row.bytes <= SMALL]
     large = [row.busbw for row in group if row.bytes >= LARGE]
     speedups = [row.speedup for row in group if row.speedup is not None]
-    latency = format_time(min(small)) if small and group[0].bytes <= SMALL else "–"
+    latency = format_time(min(small)) if small else "–"
     bandwidth = f"{format_rate(max(large))} GB/s" if large else "–"
     if not speedups:
         return latency, bandwidth, "–"
