@@ -55,4 +55,9 @@ inline std::size_t item_size(DataType dtype) {
   return visit(dtype, [](auto tag) { return sizeof(typename decltype(tag)::type); });
 }
 
+inline constexpr bool is_complex(DataType dtype) { return dtype == DataType::C64 || dtype == DataType::C128; }
+
+/// Real or complex: the types on which dividing and scaling are defined.
+inline constexpr bool is_floating(DataType dtype) { return dtype >= DataType::F16; }
+
 }  // namespace pyccl

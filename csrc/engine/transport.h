@@ -1,7 +1,9 @@
-// The seam between the engine and whatever carries bytes to a rank that does not share our memory.
+// The seams between the engine and what carries bytes: Local for ranks that share memory, Remote for all others.
 #pragma once
 
 #include <cstdint>
+
+#include "engine/deadline.h"
 
 namespace pyccl {
 
@@ -19,6 +21,22 @@ class Remote {
   /// Gives up a request whose operation failed; its memory is no longer touched where the library can promise it.
   virtual void cancel(Request request) = 0;
   virtual const char* name() const = 0;
+};
+
+/// The ranks of one node. A *meeting* returns after all of them have called it; what a rank wrote before it is
+/// visible to all after it. Staging halves are used in turn, one per segment: a rank that has met everybody in
+/// segment g - 1 may write the half that everybody read in segment g - 2.
+class Local {
+ public:
+  virtual ~Local() = default;
+  virtual void meet(const Deadline& deadline) = 0;
+  virtual void next_segment() = 0;
+  /// The current half of `rank`'s staging area.
+  virtual char* staging(int rank) const = 0;
+  virtual std::int64_t staging_bytes() const = 0;
+  /// The same, but small, and next to the control line.
+  virtual char* inline_staging(int rank) const = 0;
+  virtual std::int64_t inline_bytes() const = 0;
 };
 
 }  // namespace pyccl

@@ -1,0 +1,302 @@
+#include "bindings/communicator.h"
+
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <span>
+
+#include "bindings/arrays.h"
+#include "core/error.h"
+
+namespace py = pybind11;
+using namespace pybind11::literals;
+
+namespace pyccl::bindings {
+namespace {
+
+void check_signals() {
+  py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+Schedule make_schedule(const Communicator& core, Collective kind, int root, const py::tuple& built) {
+  Schedule s;
+  s.collective = kind;
+  s.size = core.size();
+  s.root = root;
+  s.nchunks = built[0].cast<int>();
+  const auto tables = built[1].cast<py::sequence>();
+  if (static_cast<int>(tables.size()) != s.size) throw std::invalid_argument("a schedule needs a table per rank");
+  for (int r = 0; r < s.size; ++r) {
+    const auto table = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>::ensure(tables[r]);
+    s.ranks.push_back(decode_table({table.data(), static_cast<std::size_t>(table.size())}, r, s.size, s.nchunks));
+  }
+  return s;
+}
+
+/// The interned names of the operations that need no object: compared by address on the fast path.
+struct OpName {
+  PyObject* text;
+  OpKind op;
+};
+
+const std::array<OpName, 8>& op_names() {
+  static const std::array<OpName, 8> names{{{PyUnicode_InternFromString("sum"), OpKind::Sum},
+                                            {PyUnicode_InternFromString("avg"), OpKind::Avg},
+                                            {PyUnicode_InternFromString("prod"), OpKind::Prod},
+                                            {PyUnicode_InternFromString("min"), OpKind::Min},
+                                            {PyUnicode_InternFromString("max"), OpKind::Max},
+                                            {PyUnicode_InternFromString("band"), OpKind::Band},
+                                            {PyUnicode_InternFromString("bor"), OpKind::Bor},
+                                            {PyUnicode_InternFromString("bxor"), OpKind::Bxor}}};
+  return names;
+}
+
+/// all_reduce of plain arrays with a named operation; NotImplemented for everything that needs a closer look.
+py::object fast_all_reduce(PyCommunicator& self, py::handle x, py::handle op, py::handle out) {
+  const auto not_implemented = [] { return py::reinterpret_borrow<py::object>(Py_NotImplemented); };
+  const auto in = view(x);
+  if (!in) return not_implemented();
+  Call call;
+  call.kind = Collective::AllReduce;
+  bool known = false;
+  for (const OpName& name : op_names()) {
+    if (name.text != op.ptr()) continue;
+    call.op = name.op;
+    known = true;
+    break;
+  }
+  if (!known || !kernels::supports(call.op, in->dtype)) return not_implemented();
+  py::object result;
+  if (out.ptr() == x.ptr()) {
+    if (!in->writable) return not_implemented();
+    result = py::reinterpret_borrow<py::object>(out);
+    call.output = in->data;
+  } else if (out.is_none()) {
+    const auto array = py::reinterpret_borrow<py::array>(x);
+    py::array fresh(array.dtype(), std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
+    call.output = fresh.mutable_data();
+    result = std::move(fresh);
+  } else {
+    return not_implemented();
+  }
+  call.dtype = in->dtype;
+  call.input = in->data;
+  call.count = in->elements;
+  self.execute(self.resolve(call));
+  return result;
+}
+
+struct Arguments {
+  int kind, op, algorithm, root;
+  py::object input, output;
+  std::int64_t count;
+  std::vector<std::int64_t> counts, send_counts, recv_counts;
+  double factor;
+  std::uintptr_t user;
+  std::uint32_t details;
+  double timeout;
+};
+
+Call make_call(const Arguments& a) {
+  Call call;
+  call.kind = static_cast<Collective>(a.kind);
+  call.op = static_cast<OpKind>(a.op);
+  call.algorithm = a.algorithm;
+  call.root = a.root;
+  call.count = a.count;
+  call.counts = a.counts;
+  call.send_counts = a.send_counts;
+  call.recv_counts = a.recv_counts;
+  call.factor = a.factor;
+  call.user = reinterpret_cast<kernels::UserFunction>(a.user);
+  call.details = a.details;
+  call.timeout = a.timeout;
+  for (const bool is_input : {true, false}) {
+    const py::object& object = is_input ? a.input : a.output;
+    if (object.is_none()) continue;
+    const auto seen = view(object);
+    if (!seen) throw py::type_error("an array that arrays.py has not resolved reached the core");
+    if (!is_input && !seen->writable) throw py::value_error("out is read-only");
+    call.dtype = seen->dtype;
+    (is_input ? const_cast<char*&>(reinterpret_cast<const char*&>(call.input)) : reinterpret_cast<char*&>(call.output)) = seen->data;
+  }
+  return call;
+}
+
+Arguments arguments(int kind, int op, int algorithm, int root, py::object input, py::object output, std::int64_t count,
+                    std::vector<std::int64_t> counts, std::vector<std::int64_t> send_counts,
+                    std::vector<std::int64_t> recv_counts, double factor, std::uintptr_t user, std::uint32_t details,
+                    double timeout) {
+  return {kind, op, algorithm, root, std::move(input), std::move(output), count, std::move(counts), std::move(send_counts),
+          std::move(recv_counts), factor, user, details, timeout};
+}
+
+PyWork submit(PyCommunicator& self, const Arguments& a, py::object result) {
+  auto prepared = std::make_shared<Prepared>(self.resolve(make_call(a)));
+  auto keep = hold(py::make_tuple(a.input, a.output, result));
+  auto work = self.progress().submit([&core = self.core(), prepared, keep] { core.execute(*prepared); });
+  return {std::move(work), std::move(result)};
+}
+
+void refuse(PyCommunicator& self, const std::string& reason, double timeout) {
+  py::gil_scoped_release nogil;
+  if (!self.progress().busy()) return self.core().refuse(reason, timeout);
+  auto work = self.progress().submit([&] { self.core().refuse(reason, timeout); });
+  work->wait_for(-1);
+  work->rethrow();
+}
+
+py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype& dtype, std::vector<py::ssize_t> shape,
+                   std::int64_t bytes, double timeout) {
+  std::shared_ptr<Region> region;
+  {
+    py::gil_scoped_release nogil;
+    const auto work = [&] { region = self->core().allocate(bytes, timeout); };
+    if (self->progress().busy()) {
+      auto queued = self->progress().submit(work);
+      queued->wait_for(-1);
+      queued->rethrow();
+    } else {
+      work();
+    }
+  }
+  struct Owner {
+    std::shared_ptr<PyCommunicator> comm;
+    std::shared_ptr<Region> region;
+  };
+  char* data = region->own;
+  const py::capsule owner(new Owner{self, region}, [](void* p) {
+    std::unique_ptr<Owner> o(static_cast<Owner*>(p));
+    o->comm->core().regions().remove(o->region.get());
+  });
+  return py::array(dtype, std::move(shape), data, owner);
+}
+
+}  // namespace
+
+std::shared_ptr<py::object> hold(py::object object) {
+  return {new py::object(std::move(object)), [](py::object* p) {
+            py::gil_scoped_acquire gil;
+            delete p;
+          }};
+}
+
+PyCommunicator::PyCommunicator(Communicator::Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote,
+                               py::function build)
+    : core_(std::move(setup), std::move(node), std::move(remote)), build_(std::move(build)) {
+  core_.set_poll(check_signals);
+}
+
+Prepared PyCommunicator::resolve(const Call& call) {
+  for (;;) {
+    Prepared p;
+    p.call = call;
+    if (core_.prepare(p)) return p;
+    const std::string name = core_.algorithm_name(p.call.algorithm);
+    const auto built = build_(static_cast<int>(call.kind), name, call.root).cast<py::tuple>();
+    core_.add_program(p.call.algorithm, make_schedule(core_, call.kind, call.root, built));
+  }
+}
+
+void PyCommunicator::execute(const Prepared& prepared) {
+  py::gil_scoped_release nogil;
+  if (!progress_.busy()) return core_.execute(prepared);
+  auto work = progress_.submit([&] { core_.execute(prepared); });
+  work->wait_for(-1);
+  work->rethrow();
+}
+
+void PyCommunicator::close() {
+  py::gil_scoped_release nogil;
+  progress_.stop();
+}
+
+py::object PyWork::wait(py::object timeout) {
+  const double limit = timeout.is_none() ? -1 : timeout.cast<double>();
+  const double end = monotonic_seconds() + limit;
+  for (;;) {
+    {
+      py::gil_scoped_release nogil;
+      const double slice = limit < 0 ? 0.05 : std::min(0.05, std::max(0.0, end - monotonic_seconds()));
+      if (work_->wait_for(slice)) break;
+    }
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (limit >= 0 && monotonic_seconds() >= end) {
+      throw Timeout("the operation is still running after " + std::to_string(limit) + " s", {});
+    }
+  }
+  work_->rethrow();
+  return result_;
+}
+
+py::object PyWork::result() {
+  if (!done()) throw py::value_error("the operation is still running: call wait() first");
+  work_->rethrow();
+  return result_;
+}
+
+void register_communicator(py::module_& m) {
+  using Release = py::call_guard<py::gil_scoped_release>;
+  py::class_<shm::Segment, std::shared_ptr<shm::Segment>>(m, "Segment")
+      .def_static("create", [](int ranks) { return std::make_shared<shm::Segment>(shm::Segment::create(ranks)); }, "ranks"_a)
+      .def_static("open", [](std::int64_t pid, int fd, int ranks, const py::bytes& nonce) {
+            return std::make_shared<shm::Segment>(shm::Segment::open(pid, fd, ranks, nonce));
+          }, "pid"_a, "fd"_a, "ranks"_a, "nonce"_a)
+      .def_property_readonly("fd", &shm::Segment::fd)
+      .def_property_readonly("nonce", [](const shm::Segment& s) { return py::bytes(s.nonce()); })
+      .def("close_descriptor", &shm::Segment::close_descriptor);
+  py::class_<PyWork>(m, "Work")
+      .def("done", &PyWork::done)
+      .def("wait", &PyWork::wait, "timeout"_a = py::none())
+      .def("result", &PyWork::result);
+  py::class_<PyPlan>(m, "Plan")
+      .def("__call__", &PyPlan::operator())
+      .def_property_readonly("algorithm", &PyPlan::algorithm);
+  py::class_<Arguments>(m, "Arguments")
+      .def(py::init(&arguments), "kind"_a, "op"_a, "algorithm"_a, "root"_a, "input"_a, "output"_a, "count"_a, "counts"_a,
+           "send_counts"_a, "recv_counts"_a, "factor"_a, "user"_a, "details"_a, "timeout"_a);
+  py::class_<PyCommunicator, std::shared_ptr<PyCommunicator>>(m, "Communicator")
+      .def(py::init([](int rank, int size, std::vector<int> nodes, double timeout, std::int64_t cache_bytes,
+                       const std::shared_ptr<shm::Segment>& segment, std::vector<int> node_ranks,
+                       std::vector<std::int64_t> pids, bool crowded, double spin, int yields,
+                       std::shared_ptr<Remote> remote, py::function build) {
+             std::unique_ptr<shm::Node> node;
+             if (segment) {
+               const shm::WaitPolicy policy{crowded, spin, yields};
+               node = std::make_unique<shm::Node>(std::move(*segment), rank, std::move(node_ranks), std::move(pids), policy);
+             }
+             return std::make_shared<PyCommunicator>(Communicator::Setup{rank, size, std::move(nodes), timeout, cache_bytes},
+                                                     std::move(node), std::move(remote), std::move(build));
+           }),
+           "rank"_a, "size"_a, "nodes"_a, "timeout"_a, "cache_bytes"_a, "segment"_a, "node_ranks"_a, "pids"_a, "crowded"_a,
+           "spin"_a, "yields"_a, "remote"_a, "build"_a)
+      .def("algorithm_index", [](PyCommunicator& c, const std::string& name) { return c.core().algorithm_index(name); }, "name"_a)
+      .def("algorithm_name", [](PyCommunicator& c, int index) { return c.core().algorithm_name(index); }, "index"_a)
+      .def("set_choices", [](PyCommunicator& c, int kind, bool registered, const std::vector<std::pair<std::int64_t, int>>& rows) {
+            std::vector<Communicator::Choice> choices;
+            for (const auto& [bytes, algorithm] : rows) choices.push_back({bytes, algorithm});
+            c.core().set_choices(static_cast<Collective>(kind), registered, std::move(choices));
+          }, "kind"_a, "registered"_a, "rows"_a)
+      .def("choose", [](PyCommunicator& c, int kind, bool registered, std::int64_t nbytes) {
+            return c.core().choose(static_cast<Collective>(kind), registered, nbytes);
+          }, "kind"_a, "registered"_a, "nbytes"_a)
+      .def("all_reduce", &fast_all_reduce, "x"_a, "op"_a, "out"_a)
+      .def("run", [](PyCommunicator& c, const Arguments& a) { c.execute(c.resolve(make_call(a))); }, "arguments"_a)
+      .def("submit", &submit, "arguments"_a, "result"_a)
+      .def("plan", [](const std::shared_ptr<PyCommunicator>& c, const Arguments& a, py::object result) {
+            return PyPlan(c, c->resolve(make_call(a)), py::make_tuple(a.input, a.output), std::move(result));
+          }, "arguments"_a, "result"_a)
+      .def("refuse", &refuse, "reason"_a, "timeout"_a)
+      .def("allocate", &allocate, "dtype"_a, "shape"_a, "nbytes"_a, "timeout"_a)
+      .def("registered", [](PyCommunicator& c, std::uintptr_t address, std::int64_t nbytes) {
+            return c.core().regions().find(reinterpret_cast<const void*>(address), nbytes) != nullptr;
+          }, "address"_a, "nbytes"_a)
+      .def("busy", [](PyCommunicator& c) { return c.progress().busy(); })
+      .def("close", &PyCommunicator::close);
+  m.def("set_bfloat16", &set_bfloat16, "type_number"_a);
+}
+
+}  // namespace pyccl::bindings

@@ -1,0 +1,68 @@
+// The communicator as Python sees it: arrays, the GIL and asynchronous work around the C++ one.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <string>
+
+#include "comm/communicator.h"
+#include "comm/work.h"
+
+namespace pyccl::bindings {
+
+/// Objects that an operation in flight needs; let go under the GIL wherever the last reference dies.
+std::shared_ptr<pybind11::object> hold(pybind11::object object);
+
+class PyCommunicator {
+ public:
+  PyCommunicator(Communicator::Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote,
+                 pybind11::function build);
+  ~PyCommunicator() { close(); }
+
+  Communicator& core() { return core_; }
+  Progress& progress() { return progress_; }
+
+  /// Looks the call up, building the schedule in Python when it is new.
+  Prepared resolve(const Call& call);
+  /// Runs now, or behind what is already queued; the GIL is released meanwhile.
+  void execute(const Prepared& prepared);
+  void close();
+
+ private:
+  Communicator core_;
+  Progress progress_;
+  pybind11::function build_;
+};
+
+/// An asynchronous operation and the array that it will return.
+class PyWork {
+ public:
+  PyWork(std::shared_ptr<Work> work, pybind11::object result) : work_(std::move(work)), result_(std::move(result)) {}
+  bool done() const { return work_->done(); }
+  pybind11::object wait(pybind11::object timeout);
+  pybind11::object result();
+
+ private:
+  std::shared_ptr<Work> work_;
+  pybind11::object result_;
+};
+
+/// A call resolved once and run many times.
+class PyPlan {
+ public:
+  PyPlan(std::shared_ptr<PyCommunicator> comm, Prepared prepared, pybind11::object keep, pybind11::object result)
+      : comm_(std::move(comm)), prepared_(std::move(prepared)), keep_(std::move(keep)), result_(std::move(result)) {}
+  pybind11::object operator()() {
+    comm_->execute(prepared_);
+    return result_;
+  }
+  std::string algorithm() const { return comm_->core().algorithm_name(prepared_.call.algorithm); }
+
+ private:
+  std::shared_ptr<PyCommunicator> comm_;
+  Prepared prepared_;
+  pybind11::object keep_, result_;
+};
+
+}  // namespace pyccl::bindings

@@ -1,0 +1,16 @@
+#include <pybind11/pybind11.h>
+
+namespace pyccl::bindings {
+void register_errors(pybind11::module_& m);
+void register_kernels(pybind11::module_& m);
+void register_mpi(pybind11::module_& m);
+void register_communicator(pybind11::module_& m);
+}  // namespace pyccl::bindings
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "pyccl's C++ core.";
+  pyccl::bindings::register_errors(m);
+  pyccl::bindings::register_kernels(m);
+  pyccl::bindings::register_mpi(m);
+  pyccl::bindings::register_communicator(m);
+}

@@ -1,0 +1,123 @@
+// Do all ranks run the same operation? On one node by comparing control lines; between nodes by dissemination.
+#include <algorithm>
+#include <cstring>
+
+#include "comm/verdict.h"
+#include "core/error.h"
+
+namespace pyccl {
+
+std::string Communicator::describe_call(const Fingerprint& f) const {
+  const bool known = f.algorithm < algorithms_.size();
+  return describe(f, known ? algorithms_[f.algorithm] : "?");
+}
+
+Communicator::Verdict Communicator::compare_on_node(const Fingerprint& mine) const {
+  Verdict v;
+  v.a = mine;
+  v.rank_a = setup_.rank;
+  v.extent = mine.extent;
+  if (mine.kind == kAborted) {
+    v.status = Verdict::Aborted;
+    std::memcpy(v.reason, refusal_.data(), std::min(refusal_.size(), kReasonBytes - 1));
+  }
+  if (!node_) return v;
+  for (int rank : node_->ranks()) {
+    const Fingerprint& other = node_->announced(rank);
+    v.extent = std::max(v.extent, other.extent);
+    if (mine.same_operation(other) || v.status == Verdict::Aborted) continue;
+    if (other.kind == kAborted) {
+      v.status = Verdict::Aborted;
+      v.rank_a = rank;
+      v.a = other;
+      std::memcpy(v.reason, node_->notice(rank), kReasonBytes - 1);
+    } else if (v.status == Verdict::Agreed) {
+      v.status = Verdict::Mismatch;
+      v.rank_b = rank;
+      v.b = other;
+    }
+  }
+  return v;
+}
+
+void Communicator::act_on(const Verdict& v, const Fingerprint& mine) const {
+  if (v.status == Verdict::Agreed || mine.kind == kAborted) return;
+  if (v.status == Verdict::Aborted) {
+    const std::string reason(v.reason, strnlen(v.reason, kReasonBytes));
+    const Fingerprint shown = mine;
+    throw PeerAborted("rank " + std::to_string(v.rank_a) + " refused to take part in " + describe_call(shown) + ": " + reason,
+                      v.rank_a, reason);
+  }
+  throw MismatchError("ranks disagree: rank " + std::to_string(v.rank_a) + " calls " + describe_call(v.a) + ", rank " +
+                      std::to_string(v.rank_b) + " calls " + describe_call(v.b) +
+                      (v.a.details != v.b.details ? " (counts per rank or the user's operation differ)" : ""));
+}
+
+void Communicator::exchange(Remote& remote, int to, int from, const void* out, void* in, std::size_t bytes,
+                            const Deadline& deadline) {
+  const int tag = 32767;
+  const auto n = static_cast<std::int64_t>(bytes);
+  const Remote::Request pending[2] = {remote.recv(in, n, from, tag), remote.send(out, n, to, tag)};
+  for (const Remote::Request request : pending) {
+    for (int spins = 0; !remote.test(request); ++spins) {
+      if (spins < 200) continue;
+      const timespec pause{0, spins < 2000 ? 1000 : 200000};
+      nanosleep(&pause, nullptr);
+      if (spins % 256 != 0) continue;
+      deadline.poll();
+      if (deadline.remaining() < 0) {
+        throw Timeout("timed out after " + std::to_string(deadline.seconds()) + " s: rank " + std::to_string(from) +
+                          " did not arrive at operation #" + std::to_string(sequence_), {from});
+      }
+    }
+  }
+}
+
+/// Dissemination among one leader per node: after step k everybody knows of 2^(k+1) nodes.
+void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline) {
+  std::vector<int> leaders;
+  std::vector<int> seen;
+  for (int r = 0; r < setup_.size; ++r) {
+    if (std::find(seen.begin(), seen.end(), setup_.nodes[r]) != seen.end()) continue;
+    seen.push_back(setup_.nodes[r]);
+    leaders.push_back(r);
+  }
+  const int n = static_cast<int>(leaders.size());
+  const int me = static_cast<int>(std::find(leaders.begin(), leaders.end(), setup_.rank) - leaders.begin());
+  for (int distance = 1; distance < n; distance *= 2) {
+    Verdict other;
+    exchange(*remote_, leaders[(me + distance) % n], leaders[(me - distance % n + n) % n], &v, &other, sizeof v, deadline);
+    const std::int64_t extent = std::max(v.extent, other.extent);
+    if (other.status == Verdict::Aborted && v.status != Verdict::Aborted) {
+      v = other;
+    } else if (v.status == Verdict::Agreed && other.status == Verdict::Mismatch) {
+      v = other;
+    } else if (v.status == Verdict::Agreed && !v.a.same_operation(other.a)) {
+      v.status = Verdict::Mismatch;
+      v.rank_b = other.rank_a;
+      v.b = other.a;
+    }
+    v.extent = extent;
+  }
+}
+
+Communicator::Verdict Communicator::agree(const Fingerprint& mine, const Deadline& deadline) {
+  if (node_) {
+    node_->announce(mine);
+    node_->meet(deadline);
+  }
+  Verdict v = compare_on_node(mine);
+  if (!spans_nodes_) return v;
+  const int leader = node_ ? node_->ranks().front() : setup_.rank;
+  static_assert(kVerdictOffset + sizeof(Verdict) <= shm::kNoticeBytes && std::is_trivially_copyable_v<Verdict>);
+  if (leader == setup_.rank) {
+    agree_between_nodes(v, deadline);
+    if (node_) std::memcpy(node_->notice(leader) + kVerdictOffset, &v, sizeof v);
+  }
+  if (!node_) return v;
+  node_->meet(deadline);
+  std::memcpy(&v, node_->notice(leader) + kVerdictOffset, sizeof v);
+  return v;
+}
+
+}  // namespace pyccl

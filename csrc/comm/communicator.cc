@@ -1,0 +1,291 @@
+#include "comm/communicator.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "comm/verdict.h"
+#include "core/error.h"
+
+namespace pyccl {
+namespace {
+
+constexpr int kAccess = 2;  // bit of output_registered in the index of direct programs
+
+int access_index(Access access) { return (access.input_registered ? 1 : 0) + (access.output_registered ? kAccess : 0); }
+
+std::int64_t call_bytes(const Call& call, int size) {
+  std::int64_t elements = call.count;
+  if (call.kind == Collective::AllToAll) {
+    elements *= size;
+    for (std::int64_t c : call.send_counts) elements += c;
+  }
+  return elements * static_cast<std::int64_t>(item_size(call.dtype));
+}
+
+std::int64_t output_elements(const Call& call, int rank, int size) {
+  if (call.kind == Collective::ReduceScatter || call.kind == Collective::Scatter) {
+    Call mirrored = call;
+    mirrored.kind = Collective::Gather;
+    return input_elements(mirrored, rank, size);
+  }
+  return call.kind == Collective::AllToAll ? input_elements(call, rank, size) : call.count;
+}
+
+}  // namespace
+
+Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote)
+    : setup_(std::move(setup)), node_(std::move(node)), remote_(std::move(remote)),
+      engine_(setup_.rank, node_.get(), remote_.get()) {
+  if (static_cast<int>(setup_.nodes.size()) != setup_.size) throw std::invalid_argument("nodes must name a node per rank");
+  spans_nodes_ = std::any_of(setup_.nodes.begin(), setup_.nodes.end(), [&](int n) { return n != setup_.nodes[0]; });
+  if (spans_nodes_ && !remote_) throw std::invalid_argument("several nodes need a remote transport");
+}
+
+int Communicator::algorithm_index(const std::string& name) {
+  const auto found = std::find(algorithms_.begin(), algorithms_.end(), name);
+  if (found != algorithms_.end()) return static_cast<int>(found - algorithms_.begin());
+  if (algorithms_.size() == 255) throw std::length_error("more than 255 algorithms");
+  algorithms_.push_back(name);
+  return static_cast<int>(algorithms_.size()) - 1;
+}
+
+void Communicator::set_choices(Collective kind, bool registered, std::vector<Choice> choices) {
+  if (choices.empty()) throw std::invalid_argument("no algorithm to choose from");
+  choices_[registered][static_cast<int>(kind)] = std::move(choices);
+}
+
+int Communicator::choose(Collective kind, bool registered, std::int64_t bytes) const {
+  const auto& choices = choices_[registered][static_cast<int>(kind)];
+  for (const Choice& c : choices) {
+    if (bytes <= c.max_bytes) return c.algorithm;
+  }
+  if (choices.empty()) throw std::logic_error("no algorithm table for this collective");
+  return choices.back().algorithm;
+}
+
+bool Communicator::has_program(Collective kind, int algorithm, int root) const {
+  return programs_.contains({kind, algorithm, root});
+}
+
+void Communicator::add_program(int algorithm, const Schedule& schedule) {
+  const bool rooted = schedule.root >= 0;
+  Compiled& c = programs_[{schedule.collective, algorithm, schedule.root}];
+  c.schedule = schedule;
+  if (!rooted) c.schedule.root = 0;
+  c.staged = std::make_shared<const Program>(compile(c.schedule, setup_.rank, setup_.nodes));
+}
+
+bool Communicator::prepare(Prepared& p) {
+  Call& call = p.call;
+  const bool automatic = call.algorithm < 0;
+  const std::int64_t bytes = call_bytes(call, setup_.size);
+  if (automatic) call.algorithm = choose(call.kind, false, bytes);
+  const auto found = programs_.find({call.kind, call.algorithm, call.root});
+  if (found == programs_.end()) return false;
+  Compiled& c = found->second;
+  p.staged = c.staged;
+  const bool even = call.counts.empty() && call.send_counts.empty();
+  if (!even || c.layout_count != call.count || !c.layout[0]) {
+    c.layout[0] = std::make_shared<const Layout>(make_layout(call, setup_.rank, setup_.size, c.staged->nchunks));
+    c.layout_count = even ? call.count : -1;
+  }
+  p.staged_layout = c.layout[0];
+  const bool premultiplied = call.op == OpKind::PremulSum && reduces(call.kind);
+  if (regions_.size() == 0 || spans_nodes_ || !node_ || premultiplied || !call.send_counts.empty()) return true;
+  const auto item = static_cast<std::int64_t>(item_size(call.dtype));
+  if (call.input) p.input_region = regions_.find(call.input, input_elements(call, setup_.rank, setup_.size) * item);
+  if (call.output) p.output_region = regions_.find(call.output, output_elements(call, setup_.rank, setup_.size) * item);
+  const Access access{p.input_region != nullptr, p.output_region != nullptr};
+  if (!access.input_registered && !access.output_registered) return true;
+  const int algorithm = automatic ? choose(call.kind, true, bytes) : call.algorithm;
+  const auto other = programs_.find({call.kind, algorithm, call.root});
+  if (other == programs_.end()) {
+    call.algorithm = algorithm;
+    return false;
+  }
+  Compiled& d = other->second;
+  const int index = access_index(access);
+  if (!d.direct_tried[index]) {
+    d.direct_tried[index] = true;
+    Program program;
+    if (compile_direct(d.schedule, setup_.rank, access, program)) {
+      d.direct[index] = std::make_shared<const Program>(std::move(program));
+    }
+  }
+  p.direct = d.direct[index];
+  if (!p.direct) return true;
+  p.direct_layout = &d == &c ? p.staged_layout
+                             : std::make_shared<const Layout>(make_layout(call, setup_.rank, setup_.size, p.direct->nchunks));
+  const auto peers = [&](const std::shared_ptr<Region>& region, const void* data, std::vector<char*>& out) {
+    if (!region) return;
+    const auto offset = static_cast<const char*>(data) - region->own;
+    for (char* base : region->bases) out.push_back(base ? base + offset : nullptr);
+  };
+  peers(p.input_region, call.input, p.peer_inputs);
+  peers(p.output_region, call.output, p.peer_outputs);
+  return true;
+}
+
+Fingerprint Communicator::fingerprint(const Prepared& p) const {
+  const Call& call = p.call;
+  Fingerprint f;
+  f.kind = static_cast<std::uint8_t>(call.kind);
+  f.op = reduces(call.kind) ? static_cast<std::uint8_t>(call.op) : 0;
+  f.dtype = static_cast<std::uint8_t>(call.dtype);
+  f.algorithm = static_cast<std::uint8_t>(call.algorithm);
+  f.root = call.root;
+  f.count = call.send_counts.empty() ? call.count : 0;
+  f.sequence = sequence_;
+  f.details = call.details;
+  f.extent = p.staged_layout->largest;
+  if (p.direct) {
+    f.input_key = region_key(p.input_region.get(), call.input);
+    f.output_key = region_key(p.output_region.get(), call.output);
+  }
+  return f;
+}
+
+Binding Communicator::bind(const Prepared& p, const Layout& layout) {
+  const Call& call = p.call;
+  Binding b;
+  b.input = static_cast<const char*>(call.input);
+  b.output = static_cast<char*>(call.output);
+  b.layout = &layout;
+  b.how = {call.dtype, call.op, call.user};
+  if (!reduces(call.kind)) return b;
+  if (call.op == OpKind::Avg) b.divisor = setup_.size;
+  if (call.op == OpKind::PremulSum) {
+    const std::int64_t n = input_elements(call, setup_.rank, setup_.size);
+    char* scaled = premultiplied_.reserve(n * static_cast<std::int64_t>(item_size(call.dtype)) + 1);
+    kernels::scale(call.dtype, scaled, call.input, n, call.factor);
+    b.input = scaled;
+    b.how.op = OpKind::Sum;
+  }
+  if (call.op == OpKind::Avg) b.how.op = OpKind::Sum;
+  return b;
+}
+
+void Communicator::run(const Prepared& p, const Deadline& deadline) {
+  const Fingerprint mine = fingerprint(p);
+  const bool uneven_all_to_all = !p.call.send_counts.empty();
+  if (setup_.size == 1 || spans_nodes_ || uneven_all_to_all) return run_agreed(p, deadline, mine);
+  node_->set_operation(&mine, algorithm_name(p.call.algorithm).c_str());
+  node_->announce(mine);
+  Binding staged = bind(p, *p.staged_layout);
+  const int tag = static_cast<int>(sequence_ % 4096);
+  if (!p.direct) {
+    const Engine::Check check = [this, &mine] {
+      for (int rank : node_->ranks()) {
+        const Fingerprint& other = node_->announced(rank);
+        if (!mine.same_operation(other) || other.input_key || other.output_key) {
+          act_on(compare_on_node(mine), mine);
+          return !any_registered();
+        }
+      }
+      return true;
+    };
+    if (engine_.run(*p.staged, staged, deadline, check, false, tag)) return;
+  } else {
+    node_->meet(deadline);
+    act_on(compare_on_node(mine), mine);
+    if (all_registered(mine)) {
+      Binding direct = bind(p, *p.direct_layout);
+      direct.peer_inputs = &p.peer_inputs;
+      direct.peer_outputs = &p.peer_outputs;
+      const std::int64_t footprint = call_bytes(p.call, setup_.size) * setup_.size;
+      direct.stream = footprint > setup_.cache_bytes && p.call.input != p.call.output;
+      engine_.run(*p.direct, direct, deadline, {}, true, tag);
+      return;
+    }
+  }
+  node_->realign();
+  engine_.run(*p.staged, staged, deadline, {}, false, tag);  // registered here, private there: staging serves all
+}
+
+void Communicator::run_agreed(const Prepared& p, const Deadline& deadline, const Fingerprint& mine) {
+  Layout layout = *p.staged_layout;
+  if (setup_.size > 1) {
+    if (node_) node_->set_operation(&mine, algorithm_name(p.call.algorithm).c_str());
+    const Verdict verdict = agree(mine, deadline);
+    act_on(verdict, mine);
+    layout.largest = verdict.extent;
+  }
+  engine_.run(*p.staged, bind(p, layout), deadline, {}, false, static_cast<int>(sequence_ % 4096));
+}
+
+bool Communicator::all_registered(const Fingerprint& mine) const {
+  return std::all_of(node_->ranks().begin(), node_->ranks().end(), [&](int rank) {
+    const Fingerprint& f = node_->announced(rank);
+    return f.input_key == mine.input_key && f.output_key == mine.output_key;
+  });
+}
+
+bool Communicator::any_registered() const {
+  return std::any_of(node_->ranks().begin(), node_->ranks().end(), [&](int rank) {
+    const Fingerprint& f = node_->announced(rank);
+    return f.input_key != 0 || f.output_key != 0;
+  });
+}
+
+template <class F> void Communicator::guarded(double timeout, F&& operation) {
+  const std::lock_guard lock(order_);
+  if (!broken_.empty()) {
+    if (node_ && node_->broken()) node_->throw_broken();
+    throw CommError("the communicator is broken: " + broken_);
+  }
+  ++sequence_;
+  const Deadline deadline(timeout >= 0 ? timeout : setup_.timeout, &poll_);
+  try {
+    operation(deadline);
+  } catch (const Refused&) {
+    if (node_) node_->realign();
+    throw;
+  } catch (const MismatchError&) {
+    if (node_) node_->realign();
+    throw;
+  } catch (const PeerAborted&) {
+    if (node_) node_->realign();
+    throw;
+  } catch (const std::exception& error) {
+    broken_ = error.what();
+    const std::string text = "rank " + std::to_string(setup_.rank) + " failed: " + broken_;
+    if (node_) node_->break_off(shm::Broken::Error, setup_.rank, text);
+    throw;
+  }
+  if (node_) node_->set_operation(nullptr, "");
+}
+
+void Communicator::execute(const Prepared& p) {
+  guarded(p.call.timeout, [&](const Deadline& deadline) {
+    run(p, deadline);
+    if (p.call.op == OpKind::User && reduces(p.call.kind)) confirm_user_function(fingerprint(p), deadline);
+  });
+}
+
+void Communicator::refuse(const std::string& reason, double timeout) {
+  guarded(timeout, [&](const Deadline& deadline) {
+    if (setup_.size == 1) return;
+    Fingerprint mine;
+    mine.kind = kAborted;
+    mine.sequence = sequence_;
+    if (node_) {
+      const std::size_t n = std::min(reason.size(), kReasonBytes - 1);
+      std::copy_n(reason.data(), n, node_->notice(setup_.rank));
+      node_->notice(setup_.rank)[n] = 0;
+    }
+    refusal_ = reason;
+    agree(mine, deadline);
+    if (node_) node_->realign();
+  });
+}
+
+/// A user's function may fail on one rank only; all ranks must raise.
+void Communicator::confirm_user_function(const Fingerprint& fingerprint_now, const Deadline& deadline) {
+  Fingerprint mine = fingerprint_now;
+  mine.extent = engine_.take_failure() ? 1 : 0;
+  bool failed = mine.extent != 0;
+  if (setup_.size > 1) failed = agree(mine, deadline).extent != 0;
+  if (failed) throw Refused("the user-defined reduction raised an exception; the result is undefined");
+}
+
+}  // namespace pyccl

@@ -1,0 +1,114 @@
+// A group of ranks that calls collectives in one order.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "comm/call.h"
+#include "comm/registered.h"
+#include "engine/fingerprint.h"
+#include "shm/node.h"
+
+namespace pyccl {
+
+/// A call with everything looked up: what runs without the GIL and without Python.
+struct Prepared {
+  Call call;
+  std::shared_ptr<const Program> staged, direct;
+  std::shared_ptr<const Layout> staged_layout, direct_layout;
+  std::shared_ptr<Region> input_region, output_region;
+  std::vector<char*> peer_inputs, peer_outputs;  // by rank; empty without a direct program
+};
+
+class Communicator {
+ public:
+  struct Setup {
+    int rank = 0, size = 1;
+    std::vector<int> nodes{0};  // node of every rank
+    double timeout = 300;
+    std::int64_t cache_bytes = 32 << 20;  // last-level cache: beyond it stores bypass the cache
+  };
+  Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote);
+
+  int rank() const { return setup_.rank; }
+  int size() const { return setup_.size; }
+  const std::vector<int>& nodes() const { return setup_.nodes; }
+  shm::Node* node() const { return node_.get(); }
+  double timeout() const { return setup_.timeout; }
+  void set_poll(std::function<void()> poll) { poll_ = std::move(poll); }
+
+  /// Names of algorithms have the same indices on every rank.
+  int algorithm_index(const std::string& name);
+  const std::string& algorithm_name(int index) const { return algorithms_.at(static_cast<std::size_t>(index)); }
+  /// Which algorithm a size in bytes takes, ascending by max_bytes; the last entry serves all larger sizes.
+  struct Choice { std::int64_t max_bytes; int algorithm; };
+  void set_choices(Collective kind, bool registered, std::vector<Choice> choices);
+  int choose(Collective kind, bool registered, std::int64_t bytes) const;
+
+  /// Programs are compiled once per (collective, algorithm, root).
+  bool has_program(Collective kind, int algorithm, int root) const;
+  void add_program(int algorithm, const Schedule& schedule);
+
+  /// Looks everything up; needs the GIL. When the program of the call is missing returns false and leaves the algorithm
+  /// in `call.algorithm`.
+  bool prepare(Prepared& prepared);
+  /// Runs it; any thread, without the GIL. Calls are serialised in the order in which they come.
+  void execute(const Prepared& prepared);
+  /// Takes part in the next operation by refusing it: its peers raise PeerAborted(rank, reason), nothing is moved.
+  void refuse(const std::string& reason, double timeout);
+
+  /// Collective: memory of `bytes` bytes on every rank, mapped by all ranks of the node.
+  std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout);
+  Regions& regions() { return regions_; }
+
+ private:
+  struct Key { Collective kind; int algorithm; int root; auto operator<=>(const Key&) const = default; };
+  struct Compiled {
+    Schedule schedule;
+    std::shared_ptr<const Program> staged;
+    std::shared_ptr<const Program> direct[4];  // by input_registered + 2 * output_registered
+    bool direct_tried[4] = {};
+    std::shared_ptr<const Layout> layout[2];  // the last one used, staged and direct
+    std::int64_t layout_count = -1;
+  };
+  struct Verdict;
+
+  Fingerprint fingerprint(const Prepared& prepared) const;
+  void run(const Prepared& prepared, const Deadline& deadline);
+  void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);
+  bool all_registered(const Fingerprint& mine) const;
+  bool any_registered() const;
+  Verdict compare_on_node(const Fingerprint& mine) const;
+  void agree_between_nodes(Verdict& verdict, const Deadline& deadline);
+  Verdict agree(const Fingerprint& mine, const Deadline& deadline);
+  void act_on(const Verdict& verdict, const Fingerprint& mine) const;
+  void confirm_user_function(const Fingerprint& mine, const Deadline& deadline);
+  void exchange(Remote& remote, int to, int from, const void* out, void* in, std::size_t bytes, const Deadline& deadline);
+  std::string describe_call(const Fingerprint& f) const;
+  Binding bind(const Prepared& p, const Layout& layout);
+  template <class F> void guarded(double timeout, F&& operation);
+
+  Setup setup_;
+  std::unique_ptr<shm::Node> node_;
+  std::shared_ptr<Remote> remote_;
+  Engine engine_;
+  std::function<void()> poll_;
+  std::vector<std::string> algorithms_;
+  std::vector<Choice> choices_[2][kCollectives];
+  std::map<Key, Compiled> programs_;
+  Scratch premultiplied_;
+  Regions regions_;
+  std::uint32_t next_region_ = 1;
+  std::mutex order_;
+  std::uint32_t sequence_ = 0;
+  bool spans_nodes_ = false;
+  std::string broken_;   // why, once it is
+  std::string refusal_;  // of the refused call that is being announced
+};
+
+}  // namespace pyccl

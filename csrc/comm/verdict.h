@@ -1,0 +1,29 @@
+// The outcome of comparing fingerprints; travels between nodes, so it is plain bytes.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <type_traits>
+
+#include "comm/communicator.h"
+
+namespace pyccl {
+
+inline constexpr std::size_t kReasonBytes = 160;
+inline constexpr std::size_t kVerdictOffset = 192;  // in a rank's notice area, behind its own reason
+
+/// A failure that all ranks see at the same operation: the communicator stays usable.
+struct Refused : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct Communicator::Verdict {
+  enum Status : std::int32_t { Agreed, Mismatch, Aborted };
+  std::int32_t status = Agreed;
+  std::int32_t rank_a = -1, rank_b = -1;  // who disagrees with whom, or who refused
+  std::int64_t extent = 0;                // the largest of all
+  Fingerprint a, b;
+  char reason[kReasonBytes] = {};
+};
+
+}  // namespace pyccl

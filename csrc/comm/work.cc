@@ -1,0 +1,83 @@
+#include "comm/work.h"
+
+#include <chrono>
+#include <utility>
+
+namespace pyccl {
+
+void Work::complete(std::exception_ptr error) {
+  const std::lock_guard lock(mutex_);
+  error_ = std::move(error);
+  done_ = true;
+  changed_.notify_all();
+}
+
+bool Work::done() const {
+  const std::lock_guard lock(mutex_);
+  return done_;
+}
+
+bool Work::wait_for(double seconds) {
+  std::unique_lock lock(mutex_);
+  if (seconds < 0) {
+    changed_.wait(lock, [&] { return done_; });
+    return true;
+  }
+  return changed_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return done_; });
+}
+
+void Work::rethrow() const {
+  const std::lock_guard lock(mutex_);
+  if (error_) std::rethrow_exception(error_);
+}
+
+std::shared_ptr<Work> Progress::submit(std::function<void()> operation) {
+  auto work = std::make_shared<Work>();
+  const std::lock_guard lock(mutex_);
+  if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+  queue_.emplace_back(std::move(operation), work);
+  wake_.notify_one();
+  return work;
+}
+
+bool Progress::busy() const {
+  const std::lock_guard lock(mutex_);
+  return running_ || !queue_.empty();
+}
+
+void Progress::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!thread_.joinable()) return;
+    stopping_ = true;
+    wake_.notify_one();
+  }
+  thread_.join();
+  stopping_ = false;
+}
+
+void Progress::loop() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    auto [operation, work] = std::move(queue_.front());
+    queue_.pop_front();
+    running_ = true;
+    lock.unlock();
+    std::exception_ptr error;
+    try {
+      operation();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    operation = nullptr;
+    lock.lock();
+    running_ = false;  // before the waiter goes on: its next operation need not queue
+    lock.unlock();
+    work->complete(std::move(error));
+    lock.lock();
+  }
+}
+
+}  // namespace pyccl

@@ -1,0 +1,49 @@
+// Asynchronous operations of one communicator: a queue and the one thread that runs it, started by the first of them.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+namespace pyccl {
+
+/// The outcome of one operation, set once.
+class Work {
+ public:
+  void complete(std::exception_ptr error);
+  bool done() const;
+  /// False when `seconds` passed first (< 0: no limit).
+  bool wait_for(double seconds);
+  /// Throws the operation's error, if it had one.
+  void rethrow() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+  std::exception_ptr error_;
+};
+
+class Progress {
+ public:
+  ~Progress() { stop(); }
+  std::shared_ptr<Work> submit(std::function<void()> operation);
+  /// True while something is queued or running: later operations must queue, too, to keep the order.
+  bool busy() const;
+  /// Lets the queue run dry and joins. An operation that hangs ends at its deadline.
+  void stop();
+
+ private:
+  void loop();
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::pair<std::function<void()>, std::shared_ptr<Work>>> queue_;
+  bool running_ = false, stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace pyccl

@@ -1,0 +1,41 @@
+// How long a wait may last, and what it must look at meanwhile.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace pyccl {
+
+/// Seconds of CLOCK_MONOTONIC: never jumps with the wall clock.
+inline double monotonic_seconds() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// One operation's time limit. `poll` is called at least every 50 ms of a wait (signals, dead peers) and may throw.
+/// The clock is first read when a wait becomes slow, which a wait that never does need not pay for.
+class Deadline {
+ public:
+  Deadline(double seconds, const std::function<void()>* poll) : limit_(seconds), poll_(poll) {}
+
+  double seconds() const { return limit_; }
+  double remaining() const {
+    const double now = monotonic_seconds();
+    if (start_ < 0) start_ = now;
+    return limit_ - (now - start_);
+  }
+  void poll() const {
+    if (poll_ && *poll_) (*poll_)();
+  }
+
+ private:
+  double limit_;
+  const std::function<void()>* poll_;
+  mutable double start_ = -1;
+};
+
+}  // namespace pyccl

@@ -1,0 +1,252 @@
+#include "engine/engine.h"
+
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+
+#include "core/buffer.h"
+#include "core/error.h"
+
+namespace pyccl {
+namespace {
+
+constexpr std::int64_t kLine = 64;
+constexpr std::int64_t kMessageSegment = 1 << 20;  // between nodes: large enough for bandwidth, small enough to overlap
+constexpr int kLanes = 4;
+constexpr std::int64_t kCopyBlock = 16 << 10;  // stays in L1 while it is written to several places
+
+/// Waits politely for something that only polling can see: spin, then sleep ever longer, 0.2 ms at most.
+class Backoff {
+ public:
+  explicit Backoff(const Deadline& deadline) : deadline_(deadline) {}
+  void progressed() { idle_ = 0; }
+  void idle() {
+    if (++idle_ < 200) return;
+    if (idle_ % 64 == 0) {
+      deadline_.poll();
+      if (deadline_.remaining() < 0) throw Timeout("no message from another node within the time limit", {});
+    }
+    const long nanoseconds = idle_ < 2000 ? 1000 : 200000;
+    const timespec pause{0, nanoseconds};
+    nanosleep(&pause, nullptr);
+  }
+
+ private:
+  const Deadline& deadline_;
+  int idle_ = 0;
+};
+
+}  // namespace
+
+void Scratch::Free::operator()(void* p) const { std::free(p); }
+
+char* Scratch::reserve(std::int64_t bytes) {
+  if (bytes > capacity_) {
+    const std::int64_t wanted = round_up(bytes, bytes >= (1 << 21) ? (1 << 21) : 4096);
+    void* p = std::aligned_alloc(static_cast<std::size_t>(wanted >= (1 << 21) ? (1 << 21) : 4096), static_cast<std::size_t>(wanted));
+    if (p == nullptr) throw std::bad_alloc();
+    if (wanted >= (1 << 21)) madvise(p, static_cast<std::size_t>(wanted), MADV_HUGEPAGE);
+    memory_.reset(static_cast<char*>(p));
+    capacity_ = wanted;
+  }
+  return memory_.get();
+}
+
+/// One slice of every chunk: elements [index * unit, (index + 1) * unit) of each.
+struct Engine::Segment {
+  const Program& program;
+  const Binding& binding;
+  std::int64_t index;
+  std::int64_t unit;    // elements of a slice
+  std::int64_t item;    // bytes of an element
+  char* scratch;
+  bool inline_slots;
+  int tag;
+
+  std::int64_t begin() const { return index * unit; }
+  std::int64_t count(int chunk) const {
+    return std::clamp<std::int64_t>(binding.layout->counts[chunk] - begin(), 0, unit);
+  }
+};
+
+struct Engine::Lane {
+  Segment segment;
+  std::size_t round = 0;
+  bool posted = false;
+  std::vector<Remote::Request> pending;
+};
+
+char* Engine::resolve(const Segment& s, const Place& place) const {
+  const auto bytes = [&](std::int64_t elements) { return elements * s.item; };
+  switch (place.where) {
+    case Where::Input: {
+      const char* base = place.rank == rank_ ? s.binding.input : (*s.binding.peer_inputs)[place.rank];
+      return const_cast<char*>(base) + bytes(s.binding.layout->input_offsets[place.index] + s.begin());
+    }
+    case Where::Output: {
+      char* base = place.rank == rank_ ? s.binding.output : (*s.binding.peer_outputs)[place.rank];
+      return base + bytes(s.binding.layout->output_offsets[place.index] + s.begin());
+    }
+    case Where::Scratch: return s.scratch + place.index * round_up(bytes(s.unit), kLine);
+    case Where::Slot: break;
+  }
+  char* base = s.inline_slots ? local_->inline_staging(place.rank) : local_->staging(place.rank);
+  return base + place.index * round_up(bytes(s.unit), kLine);
+}
+
+void Engine::execute(const Segment& s, const Pass& pass) {
+  const std::int64_t count = s.count(pass.chunk);
+  if (count == 0) return;
+  constexpr std::size_t kFew = 64;
+  void* few[2 * kFew];
+  std::vector<void*> many;
+  const std::size_t nsources = pass.sources.size(), ndests = pass.dests.size();
+  void** pointers = few;
+  if (nsources + ndests > 2 * kFew) {
+    many.resize(nsources + ndests);
+    pointers = many.data();
+  }
+  for (std::size_t i = 0; i < nsources; ++i) pointers[i] = resolve(s, pass.sources[i]);
+  void** dests = pointers + nsources;
+  for (std::size_t i = 0; i < ndests; ++i) dests[i] = resolve(s, pass.dests[i]);
+  if (pass.reduce) {
+    const std::int64_t divisor = pass.completes ? s.binding.divisor : 1;
+    if (kernels::reduce(s.binding.how, const_cast<const void* const*>(pointers), static_cast<int>(nsources), dests,
+                        static_cast<int>(ndests), count, divisor, s.binding.stream)) {
+      user_failed_ = true;
+    }
+    return;
+  }
+  const std::int64_t total = count * s.item, block = ndests == 1 ? total : kCopyBlock;
+  for (std::int64_t at = 0; at < total; at += block) {
+    for (std::size_t i = 0; i < ndests; ++i) {
+      char* to = static_cast<char*>(dests[i]) + at;
+      const char* from = static_cast<const char*>(pointers[0]) + at;
+      if (to != from) kernels::copy(to, from, std::min(block, total - at), s.binding.stream);
+    }
+  }
+}
+
+void Engine::post(const Segment& s, const Round& round, std::vector<Remote::Request>& pending) {
+  for (const Message& m : round.recvs) {
+    const std::int64_t bytes = s.count(m.chunk) * s.item;
+    if (bytes > 0) pending.push_back(remote_->recv(resolve(s, m.place), bytes, m.peer, s.tag));
+  }
+  for (const Message& m : round.sends) {
+    const std::int64_t bytes = s.count(m.chunk) * s.item;
+    if (bytes > 0) pending.push_back(remote_->send(resolve(s, m.place), bytes, m.peer, s.tag));
+  }
+}
+
+void Engine::finish(std::vector<Remote::Request>& pending, const Deadline& deadline) {
+  Backoff backoff(deadline);
+  while (!pending.empty()) {
+    const auto done = std::remove_if(pending.begin(), pending.end(), [&](Remote::Request r) { return remote_->test(r); });
+    if (done != pending.end()) backoff.progressed();
+    else backoff.idle();
+    pending.erase(done, pending.end());
+  }
+}
+
+bool Engine::run_segment(const Segment& s, const Deadline& deadline, const Check* check, bool entered) {
+  std::vector<Remote::Request> pending;
+  for (const Round& round : s.program.rounds) {
+    for (const Pass& pass : round.before) execute(s, pass);
+    post(s, round, pending);
+    if (round.meet && !entered) local_->meet(deadline);
+    if (round.meet) {
+      entered = false;
+      if (check && !(*check)()) return false;
+      check = nullptr;
+    }
+    if (!pending.empty()) finish(pending, deadline);
+    for (const Pass& pass : round.after) execute(s, pass);
+  }
+  return true;
+}
+
+bool Engine::advance(Lane& lane) {
+  const auto& rounds = lane.segment.program.rounds;
+  bool moved = false;
+  while (lane.round < rounds.size()) {
+    const Round& round = rounds[lane.round];
+    if (!lane.posted) {
+      for (const Pass& pass : round.before) execute(lane.segment, pass);
+      post(lane.segment, round, lane.pending);
+      lane.posted = moved = true;
+    }
+    std::erase_if(lane.pending, [&](Remote::Request r) { return remote_->test(r); });
+    if (!lane.pending.empty()) return moved;
+    for (const Pass& pass : round.after) execute(lane.segment, pass);
+    ++lane.round;
+    lane.posted = false;
+    moved = true;
+  }
+  return moved;
+}
+
+/// Without meetings segments are independent: a few of them are kept in flight, so that one reduces while
+/// another one's messages travel.
+void Engine::run_lanes(const Program& program, const Binding& b, const Deadline& deadline, std::int64_t unit, int tag) {
+  const auto item = static_cast<std::int64_t>(item_size(b.how.dtype));
+  const std::int64_t segments = std::max<std::int64_t>(1, (b.layout->largest + unit - 1) / unit);
+  const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, segments));
+  const std::int64_t piece = program.scratch * round_up(unit * item, kLine);
+  char* scratch = scratch_.reserve(std::max<std::int64_t>(piece * lanes, 1));
+  std::vector<Lane> active;
+  std::int64_t next = 0;
+  for (int i = 0; i < lanes; ++i) {
+    active.push_back({{program, b, next++, unit, item, scratch + i * piece, false, tag * kLanes + i}, 0, false, {}});
+  }
+  Backoff backoff(deadline);
+  for (int open = lanes; open > 0;) {
+    bool moved = false;
+    for (Lane& lane : active) {
+      if (lane.round == program.rounds.size()) continue;
+      moved |= advance(lane);
+      if (lane.round < program.rounds.size()) continue;
+      if (next < segments) {
+        lane.segment.index = next++;
+        lane.round = 0;
+      } else {
+        --open;
+      }
+    }
+    if (moved) backoff.progressed();
+    else backoff.idle();
+  }
+}
+
+bool Engine::run(const Program& program, const Binding& b, const Deadline& deadline, const Check& check, bool entered,
+                 int tag) {
+  const auto item = static_cast<std::int64_t>(item_size(b.how.dtype));
+  const std::int64_t largest = std::max<std::int64_t>(b.layout->largest, 1);
+  if (!program.meets) {
+    run_lanes(program, b, deadline, std::min(largest, kMessageSegment / item), tag);
+    return true;
+  }
+  std::int64_t unit = largest;
+  bool inline_slots = false;
+  if (!program.direct) {
+    const std::int64_t slots = std::max(program.slots, 1);
+    const std::int64_t room = local_->staging_bytes() / slots / kLine * kLine;
+    if (room == 0) throw std::length_error("too many staging slots for this number of ranks; choose another algorithm");
+    unit = std::min(largest, room / item);
+    inline_slots = slots * round_up(unit * item, kLine) <= local_->inline_bytes();
+  }
+  char* scratch = program.scratch == 0 ? nullptr : scratch_.reserve(program.scratch * round_up(unit * item, kLine));
+  const std::int64_t segments = (largest + unit - 1) / unit;
+  for (std::int64_t i = 0; i < segments; ++i) {
+    const Segment segment{program, b, i, unit, item, scratch, inline_slots, tag * kLanes};
+    local_->next_segment();
+    if (!run_segment(segment, deadline, i == 0 && check ? &check : nullptr, i == 0 && entered)) return false;
+  }
+  if (program.direct) local_->meet(deadline);
+  return true;
+}
+
+}  // namespace pyccl

@@ -1,0 +1,41 @@
+// What a rank says about the operation it is about to run; compared by every peer before anything is written.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "core/types.h"
+
+namespace pyccl {
+
+/// 48 bytes of a control line. Two ranks run the same operation iff all fields but the last two agree.
+struct Fingerprint {
+  std::uint8_t kind = 0;       // Collective, or kAborted
+  std::uint8_t op = 0;         // OpKind
+  std::uint8_t dtype = 0;      // DataType
+  std::uint8_t algorithm = 0;  // index into the communicator's algorithm names
+  std::int32_t root = 0;
+  std::int64_t count = 0;      // elements of the large side
+  std::uint32_t sequence = 0;
+  std::uint32_t details = 0;   // hash of per-rank counts, user operation, node count
+  std::int64_t extent = 0;     // largest chunk known to this rank (all_to_all with uneven counts), not compared
+  std::uint64_t input_key = 0, output_key = 0;  // registered array and offset, 0 when private, not compared
+
+  bool same_operation(const Fingerprint& other) const {
+    return std::memcmp(this, &other, offsetof(Fingerprint, extent)) == 0;
+  }
+};
+static_assert(sizeof(Fingerprint) == 48);
+
+inline constexpr std::uint8_t kAllocate = 0xfe;  // comm.empty(); count is in bytes
+inline constexpr std::uint8_t kAborted = 0xff;  // the rank refused the call; its reason is in its notice area
+
+/// "all_reduce(sum, float32, count=10) #3", for messages.
+std::string describe(const Fingerprint& fingerprint, const std::string& algorithm);
+
+const char* name(Collective collective);
+const char* name(DataType dtype);
+const char* name(OpKind op);
+
+}  // namespace pyccl

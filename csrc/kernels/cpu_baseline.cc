@@ -1,0 +1,31 @@
+// The kernels for the CPU that the compiler was told to build for: 128-bit vectors, which x86-64 and AArch64 both have.
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/variant.h"
+
+namespace pyccl::kernels::baseline {
+namespace {
+
+inline constexpr int kVectorBytes = 16;
+
+bool available() { return true; }
+
+template <class V> [[gnu::always_inline]] inline void stream_store(char* to, V value) {
+  __builtin_memcpy(to, &value, sizeof value);
+}
+inline void stream_fence() {}
+
+#include "kernels/half.h"
+#include "kernels/ops.h"
+#include "kernels/lanes.h"
+#include "kernels/loops.h"
+#include "kernels/entry.h"
+
+}  // namespace
+
+extern const Variant kVariant;
+constinit const Variant kVariant{"baseline", available, reduce_job, scale_elements, stream_copy};
+
+}  // namespace pyccl::kernels::baseline

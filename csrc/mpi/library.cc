@@ -1,0 +1,36 @@
+#include "library.h"
+
+#include <dlfcn.h>
+
+#include "../core/error.h"
+#include "mpi_remote.h"
+
+namespace pyccl {
+namespace mpi {
+
+Library::Library(const std::string& path) : path_(path), handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_NOLOAD)) {
+  // A fresh load would bring an MPI of its own, not the one that mpi4py has initialised.
+  if (!handle_) throw TransportError("not loaded in this process: " + path);
+}
+
+Library::~Library() { dlclose(handle_); }
+
+void* Library::symbol(const char* name) const {
+  void* found = dlsym(handle_, name);
+  if (!found) throw TransportError("no function " + std::string(name) + " in the MPI library behind " + path_);
+  return found;
+}
+
+}  // namespace mpi
+
+std::string mpi_library_version(const std::string& library) {
+  const mpi::Library loaded(library);
+  int (*get_library_version)(char*, int*) = nullptr;
+  loaded.find(get_library_version, "MPI_Get_library_version");
+  char buffer[16384] = {};  // MPI_MAX_LIBRARY_VERSION_STRING is 8192 in MPICH
+  int length = 0;
+  if (get_library_version(buffer, &length) != 0) throw TransportError("MPI_Get_library_version failed");
+  return {buffer, static_cast<std::size_t>(length)};
+}
+
+}  // namespace pyccl

