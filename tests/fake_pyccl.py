@@ -91,7 +91,7 @@ class FakeCommunicator:
 def connect():
     from mpi4py import MPI
 
-    library = Library("0.0-fake", lambda kind: ["one", "two"], lambda factor: "premul-sum")
+    library = Library("0.0-fake", lambda kind, size: ["one", "two"], lambda factor: "premul_sum")
     return World(FakeCommunicator, MPI.COMM_WORLD, library)
 
 

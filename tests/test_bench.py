@@ -1,12 +1,9 @@
-"""Laws of the bench: what it asks for is exact, what it computes from times is right, what it prints and writes holds."""
+"""Laws of the bench: inputs are exact, what it computes from times is right, what it prints and writes holds."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +17,9 @@ from pyccl.bench.report import Row, write_json
 from pyccl.bench.runner import batches, share
 from pyccl.bench.stats import fit_line, summarise
 from pyccl.bench.units import format_size, format_time, parse_size
+from tests import mpi
 
 FAKE = Path(__file__).with_name("fake_pyccl.py")
-MPIRUN = shutil.which("mpirun", path=str(Path(sys.executable).parent)) or shutil.which("mpirun")
 
 
 def row(**changes) -> Row:
@@ -125,8 +122,8 @@ def test_every_op_is_exact_on_its_inputs(dtype, size):
         inputs = contributions(kind, op, size)
         result = reduced(inputs, op)
         assert result.dtype == kind
-        if op in ("sum", "premul-sum") and kind.kind not in "b":
-            factor = 2 if op == "premul-sum" else 1
+        if op in ("sum", "premul_sum") and kind.kind not in "b":
+            factor = 2 if op == "premul_sum" else 1
             exact = sum(int(v.real) for v in inputs[:, 0].tolist()) * factor
             assert exact == int(np.asarray(result[0]).real)
             assert exact <= largest_exact(kind)
@@ -217,9 +214,23 @@ def test_share_of_the_budget_has_bounds():
 
 
 def test_table_columns_line_up():
-    lines = table.head("MPICH 5.0.2").splitlines() + [table.line(row()), table.line(row(baseline_s=None, wrong=3))]
+    lines = [*table.head("MPICH 5.0.2").splitlines(), table.line(row()), table.line(row(baseline_s=None, wrong=3))]
     assert len({len(line) for line in lines if line.endswith(("x", "–", "speed-up"))}) == 1
-    assert lines[2].split() == "all_reduce 1048576 262144 float32 sum -1 1000 2000 1.05 1.84 0 2000 2x".split()
+    assert lines[2].split() == [
+        "all_reduce",
+        "1048576",
+        "262144",
+        "float32",
+        "sum",
+        "-1",
+        "1000",
+        "2000",
+        "1.05",
+        "1.84",
+        "0",
+        "2000",
+        "2x",
+    ]
     assert lines[3].split()[-3:] == ["3", "–", "–"]
 
 
@@ -277,7 +288,7 @@ def test_bad_flags_are_refused(flags):
 
 
 def test_flags_are_understood():
-    parsed = options.parse("--collective all_reduce,barrier --min 1K --max 1M --dtype bfloat16 --op avg".split())
+    parsed = options.parse(["--collective", "all_reduce,barrier", "--min", "1K", "--max", "1M", "--op", "avg"])
     assert parsed.collectives == ("all_reduce", "barrier")
     assert (parsed.sizes[0], parsed.sizes[-1]) == (1 << 10, 1 << 20)
     assert options.parse([]).collectives == NAMES
@@ -302,18 +313,8 @@ def test_refuses_what_would_not_fit():
         require(Solo, per_rank, lambda: 4 * per_rank)
 
 
-def mpirun(ranks: int, *flags: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    if MPIRUN is None:
-        pytest.skip("no mpirun")
-    more = []
-    if "Open MPI" in subprocess.run([MPIRUN, "--version"], capture_output=True, text=True, check=False).stdout:
-        more = ["--oversubscribe", "--allow-run-as-root"]
-    import os
-
-    command = [MPIRUN, *more, "-n", str(ranks), sys.executable, str(FAKE), *flags]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=90, check=False, env={**os.environ, **environ}
-    )
+def mpirun(ranks: int, *flags: str, **environ: str) -> mpi.Run:
+    return mpi.mpirun([str(FAKE), *flags], ranks, env=environ, check=False)
 
 
 @pytest.mark.mpi

@@ -25,7 +25,7 @@ DTYPES = (
     "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
     "float16", "bfloat16", "float32", "float64", "complex64", "complex128",
 )  # fmt: skip
-OPS = ("sum", "avg", "prod", "min", "max", "band", "bor", "bxor", "premul-sum")
+OPS = ("sum", "avg", "prod", "min", "max", "band", "bor", "bxor", "premul_sum")
 ROOT = 0
 
 
@@ -143,8 +143,8 @@ def defined(op: str, dtype: str) -> bool:
     kind = "f" if dtype == "bfloat16" else dtype_of(dtype).kind
     allowed = {
         "b": ("prod", "min", "max", "band", "bor", "bxor"),
-        "f": ("sum", "avg", "prod", "min", "max", "premul-sum"),
-        "c": ("sum", "avg", "prod", "premul-sum"),
+        "f": ("sum", "avg", "prod", "min", "max", "premul_sum"),
+        "c": ("sum", "avg", "prod", "premul_sum"),
     }
     return op in allowed.get(kind, tuple(name for name in OPS if name != "avg"))
 

@@ -108,7 +108,7 @@ def algorithms(world: World, options: Options) -> dict[str, list[str]]:
     for kind in options.collectives:
         if kind in ("sendrecv", "barrier"):
             continue
-        known = ["auto", *(name for name in world.library.algorithms(kind) if name != "auto")]
+        known = ["auto", *(name for name in world.library.algorithms(kind, world.size) if name != "auto")]
         wanted = known[1:] if options.algorithms == ("all",) else [n for n in options.algorithms if n in known]
         if wanted:
             found[kind] = wanted

@@ -65,7 +65,7 @@ def contributions(dtype: np.dtype[Any], op: str, size: int) -> Array:
     rng = np.random.default_rng(20)
     bound = largest_exact(dtype)
     unit = size if op == "avg" else 1
-    scale = {"sum": size, "avg": size, "premul-sum": size * PREMUL_FACTOR}.get(op, 1)
+    scale = {"sum": size, "avg": size, "premul_sum": size * PREMUL_FACTOR}.get(op, 1)
     if op == "prod":  # six factors of two at most: 64 is exact everywhere
         table = rng.integers(1, min(bound, 2), (size, PERIOD), endpoint=True)
         table[6:] = 1
@@ -81,9 +81,9 @@ def reduced(table: Array, op: str) -> Array:
     """Return what `op` over the ranks makes of `table`, computed where it is exact."""
     dtype = table.dtype
     wide = table if dtype.kind in "biu" else table.astype(np.complex128 if dtype.kind == "c" else np.float64)
-    if op in ("sum", "avg", "premul-sum"):
+    if op in ("sum", "avg", "premul_sum"):
         total = wide.sum(axis=0)
-        result = total / len(table) if op == "avg" else total * (PREMUL_FACTOR if op == "premul-sum" else 1)
+        result = total / len(table) if op == "avg" else total * (PREMUL_FACTOR if op == "premul_sum" else 1)
     else:
         functions: dict[str, Any] = {
             "prod": np.multiply,

@@ -43,7 +43,7 @@ class Library(NamedTuple):
     """What the bench asks of the library itself."""
 
     version: str
-    algorithms: Callable[[str], Sequence[str]]
+    algorithms: Callable[[str, int], Sequence[str]]
     premul_sum: Callable[[float], Any]
 
 
@@ -80,6 +80,8 @@ def connect() -> World:
     from mpi4py import MPI
 
     import pyccl
+    from pyccl.algorithms import algorithms
+    from pyccl.ops import premul_sum
 
-    library = Library(pyccl.__version__, pyccl.algorithms, pyccl.premul_sum)
+    library = Library(pyccl.__version__, algorithms, premul_sum)
     return World(pyccl.Communicator, MPI.COMM_WORLD, library)

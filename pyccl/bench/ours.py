@@ -31,7 +31,7 @@ def make_call(world: World, case: Case, x: Array, out: Array, timeout: float | N
         kwargs |= {"dest": (comm.rank + 1) % comm.size, "source": (comm.rank - 1) % comm.size}
     args: tuple[Any, ...] = (x if case.counts(comm.rank)[0] else None,)
     if case.collective in REDUCING:
-        args += (world.library.premul_sum(PREMUL_FACTOR) if case.op == "premul-sum" else case.op,)
+        args += (world.library.premul_sum(PREMUL_FACTOR) if case.op == "premul_sum" else case.op,)
     if plan and case.collective != "sendrecv":
         return comm.plan(case.collective, *args, **kwargs)
     method = getattr(comm, case.collective)

@@ -54,7 +54,7 @@ def tune(world: World, cases: Sequence[Case], budget: float, timeout: float | No
 def compare(world: World, case: Case, buffers: Buffers, budget: float, timeout: float | None) -> dict[str, float]:
     """Return the median seconds of every algorithm that can run `case`; one that returns wrong results is left out."""
     names, sides = [], []
-    for name in world.library.algorithms(case.collective):
+    for name in world.library.algorithms(case.collective, world.size):
         named = Case(case.collective, case.dtype, case.op, case.count, case.size, name, case.registered, case.in_place)
         try:
             side = contender(world, named, buffers, timeout)
