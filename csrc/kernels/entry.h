@@ -8,17 +8,16 @@ template <class E> void fill(typename E::V* accumulator, const char* source, std
 }
 
 /// The operand is copied to a block of its own: widened, and aligned whatever the source is.
-template <class E> int fold_user(const Job& job, UserFunction user, int lanes_per_element) {
+template <class E> int fold_user(const Job& job, UserFunction user) {
   Accumulator<E> accumulator, operand;
-  std::int64_t size = first_block<E>(job) / lanes_per_element * lanes_per_element;
-  if (size == 0) size = kBlock<E>;
+  std::int64_t size = first_block<E>(job);
   for (std::int64_t start = 0; start < job.count; start += size, size = kBlock<E>) {
     const std::int64_t count = job.count - start < size ? job.count - start : size;
     fill<E>(accumulator, job.sources[0] + start * E::bytes, count);
     for (int k = 1; k < job.nsources; ++k) {
       fill<E>(operand, job.sources[k] + start * E::bytes, count);
       std::int32_t error = 0;
-      user(accumulator, operand, count / lanes_per_element, &error);
+      user(accumulator, operand, count / job.lanes_per_element, &error);
       if (error != 0) return error;
     }
     emit<E>(job, accumulator, start, count);
@@ -55,9 +54,10 @@ struct Reducer {
   template <class T> int operator()(TypeTag<T>) {
     using Signed = typename LanesOf<T>::Signed;
     using Wrapping = typename LanesOf<T>::Wrapping;
-    job.count *= LanesOf<T>::number;
+    job.lanes_per_element = LanesOf<T>::number;
+    job.count *= job.lanes_per_element;
     if (job.nsources == 1) return forward<Wrapping>(job), 0;
-    if (how.op == OpKind::User) return fold_user<typename LanesOf<T>::Linear>(job, how.user, LanesOf<T>::number);
+    if (how.op == OpKind::User) return fold_user<typename LanesOf<T>::Linear>(job, how.user);
     if constexpr (std::is_same_v<T, Bool8>) logical();
     else if (how.op == OpKind::Min || how.op == OpKind::Max) ordered<T, Signed>();
     else if (how.op == OpKind::Prod) product<T, Wrapping>();

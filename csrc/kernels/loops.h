@@ -116,7 +116,8 @@ template <class E> void emit(const Job& job, const typename E::V* accumulator, s
 /// Elements of the first block: with it done, the blocks of a streamed dest begin at a vector's boundary.
 template <class E> std::int64_t first_block(const Job& job) {
   const auto misaligned = static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(job.dests[0]) % kVectorBytes);
-  const std::int64_t until_aligned = job.stream ? misaligned / E::bytes : 0;
+  const std::int64_t lanes = job.stream ? misaligned / E::bytes : 0;
+  const std::int64_t until_aligned = lanes - lanes % job.lanes_per_element;
   return until_aligned == 0 ? kBlock<E> : until_aligned;
 }
 

@@ -18,6 +18,7 @@ struct Job {
   std::int64_t count;
   std::int64_t divisor;
   bool stream;
+  int lanes_per_element = 1;  // then `count` is in lanes: 2 for the parts of complex numbers
 };
 
 struct Variant {

@@ -37,7 +37,7 @@ def reduce_scatter(b: Builder) -> None:
 def all_gather(b: Builder) -> None:
     """Rank r sends chunk r to everybody."""
     b.send(chunk=b.rank, dest=b.others)
-    for q in b.others:
+    for q in reversed(b.others):
         b.recv(chunk=q, source=q)
 
 
@@ -94,5 +94,5 @@ def all_to_all(b: Builder) -> None:
     p, r = b.size, b.rank
     for q in b.others:
         b.send(chunk=r * p + q, dest=q)
-    for q in b.others:
+    for q in reversed(b.others):
         b.recv(chunk=q * p + r, source=q)

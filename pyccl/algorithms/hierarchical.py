@@ -12,7 +12,6 @@ from pyccl.algorithms.registry import algorithm
 from pyccl.algorithms.tree import line_from, tree_broadcast
 from pyccl.schedule import Builder
 
-THAKUR = "Thakur, Rabenseifner & Gropp 2005, doi:10.1177/1094342005051521"
 Parts = Sequence[Sequence[int]]
 
 
@@ -34,20 +33,25 @@ def _but_me(b: Builder, ranks: Sequence[int]) -> list[int]:
     return [q for q in ranks if q != b.rank]
 
 
+def _right_of(me: int, length: int) -> list[int]:
+    """Return all places but mine, beginning to my right, so that no two send to one rank at a time."""
+    return [(me + k) % length for k in range(1, length)]
+
+
 def _reduce_scatter(b: Builder, ranks: Sequence[int], parts: Parts) -> None:
     """Direct reduce_scatter among `ranks`: the i-th of them ends with ``parts[i]``."""
-    for q, part in zip(ranks, parts, strict=True):
-        if q != b.rank:
-            b.send(chunk=part, dest=q)
-    b.recv_reduce(chunk=parts[ranks.index(b.rank)], source=_but_me(b, ranks))
+    me = ranks.index(b.rank)
+    for i in _right_of(me, len(ranks)):
+        b.send(chunk=parts[i], dest=ranks[i])
+    b.recv_reduce(chunk=parts[me], source=_but_me(b, ranks))
 
 
 def _all_gather(b: Builder, ranks: Sequence[int], parts: Parts) -> None:
     """Direct all_gather among `ranks`: the i-th of them starts with ``parts[i]``."""
-    b.send(chunk=parts[ranks.index(b.rank)], dest=_but_me(b, ranks))
-    for q, part in zip(ranks, parts, strict=True):
-        if q != b.rank:
-            b.recv(chunk=part, source=q)
+    me = ranks.index(b.rank)
+    b.send(chunk=parts[me], dest=_but_me(b, ranks))
+    for i in reversed(_right_of(me, len(ranks))):
+        b.recv(chunk=parts[i], source=ranks[i])
 
 
 def _ring_all_reduce(b: Builder, ranks: Sequence[int], chunks: Sequence[int]) -> None:
@@ -83,7 +87,7 @@ def _leaders(b: Builder) -> list[int]:
     return [b.root if b.root in group else group[0] for group in b.groups]
 
 
-@algorithm("all_reduce", name="hierarchical", reference=THAKUR)
+@algorithm("all_reduce", name="hierarchical")
 def all_reduce(b: Builder) -> None:
     """Reduce_scatter within the node, ring between the nodes, all_gather within the node.
 
@@ -106,7 +110,7 @@ def all_reduce(b: Builder) -> None:
     _broadcast_from(b, local, leader, everything)
 
 
-@algorithm("reduce_scatter", name="hierarchical", reference=THAKUR)
+@algorithm("reduce_scatter", name="hierarchical")
 def reduce_scatter(b: Builder) -> None:
     """Reduce_scatter within the node, then between the nodes among the ranks of one local index.
 
@@ -128,7 +132,7 @@ def reduce_scatter(b: Builder) -> None:
         b.send(chunk=q, dest=q)
 
 
-@algorithm("all_gather", name="hierarchical", reference=THAKUR)
+@algorithm("all_gather", name="hierarchical")
 def all_gather(b: Builder) -> None:
     """All_gather between the nodes among the ranks of one local index, then within the node.
 
@@ -148,7 +152,7 @@ def all_gather(b: Builder) -> None:
     _broadcast_from(b, local, leader, [q for q in range(b.size) if q not in local])
 
 
-@algorithm("broadcast", name="hierarchical", reference=THAKUR)
+@algorithm("broadcast", name="hierarchical")
 def broadcast(b: Builder) -> None:
     """Binomial tree between one rank of each node, then direct within the nodes."""
     b.chunks(1)
@@ -159,7 +163,7 @@ def broadcast(b: Builder) -> None:
     _broadcast_from(b, b.local_ranks, leader, [0])
 
 
-@algorithm("reduce", name="hierarchical", reference=THAKUR)
+@algorithm("reduce", name="hierarchical")
 def reduce(b: Builder) -> None:
     """Reduce_scatter within the node, reduce between the nodes by local index, gather to the root.
 

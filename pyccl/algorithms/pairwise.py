@@ -7,7 +7,7 @@ from pyccl.schedule import Builder
 
 THAKUR = "Thakur, Rabenseifner & Gropp 2005, doi:10.1177/1094342005051521"
 BRUCK = "Bruck, Ho, Kipnis, Upfal & Weathersby 1997, doi:10.1109/71.642949"
-HENSGEN = "Hensgen, Finkel & Manber 1988, doi:10.1007/BF01379320"
+HENSGEN = "Hensgen, Finkel & Manber 1988, Int. J. Parallel Program. 17"
 
 
 @algorithm("reduce_scatter", name="pairwise", reference=THAKUR)
@@ -32,9 +32,9 @@ def all_to_all(b: Builder) -> None:
 
 @algorithm("all_to_all", name="bruck", reference=BRUCK)
 def all_to_all_bruck(b: Builder) -> None:
-    """Bruck's all_to_all, ceil(log2 p) steps: a chunk for the rank o further on moves 2^k in step k if o has bit k [1]_.
+    """Bruck's all_to_all, ceil(log2 p) steps, for short chunks: about half of all bytes travel in every step [1]_.
 
-    For short chunks: about half of all bytes travel in every step.
+    A chunk for the rank o places to the right moves 2^k places in step k if bit k of o is set.
 
     References
     ----------
@@ -75,7 +75,7 @@ def barrier(b: Builder) -> None:
     References
     ----------
     .. [1] D. Hensgen, R. Finkel, U. Manber, "Two algorithms for barrier synchronization", Int. J. Parallel Program. 17
-       (1988), doi:10.1007/BF01379320
+       (1988)
     """
     p, r = b.size, b.rank
     distance = 1

@@ -58,7 +58,7 @@ def register_algorithm(
     reference: str = "",
     replace: bool = False,
 ) -> Algorithm:
-    """Make `function` available as an algorithm, on equal terms with pyccl's own.
+    """Make `function` an algorithm on equal terms with pyccl's own.
 
     Parameters
     ----------
@@ -67,14 +67,8 @@ def register_algorithm(
         Writes one rank's steps.
     name : str, optional
         Default: the function's name.
-    order : {"rank", "schedule"}
-        Promise "rank" only if every result is one n-ary pass in rank order; `verify` checks it.
-    commutative_only : bool, default True
-        Promise False only if operands always stand in rank order; `verify` checks it.
-    sizes : callable (size) -> bool, optional
-        Numbers of ranks that it serves; default: all.
-    reference : str, optional
-        Paper and DOI.
+    order, commutative_only, sizes, reference
+        See `Algorithm`; `verify` checks the promises "rank" and False.
     replace : bool, default False
         Whether an algorithm of that name may exist.
 

@@ -59,8 +59,8 @@ class Builder:
 
     @property
     def others(self) -> list[int]:
-        """All ranks but mine, ascending."""
-        return [q for q in range(self.size) if q != self.rank]
+        """All ranks but mine, beginning to my right: if all send in this order, no two send to one rank at a time."""
+        return [(self.rank + k) % self.size for k in range(1, self.size)]
 
     @cached_property
     def groups(self) -> tuple[tuple[int, ...], ...]:

@@ -28,6 +28,9 @@ class Kind(IntEnum):
     REDUCE = 4
 
 
+_KINDS = frozenset(int(kind) for kind in Kind)
+
+
 class Step(NamedTuple):
     """One step of one rank; `source_chunk` is -1 and `peers` is empty where the kind has none."""
 
@@ -53,11 +56,19 @@ def encode(steps: Sequence[Step]) -> NDArray[np.int32]:
 
 
 def decode(table: NDArray[np.int32]) -> tuple[Step, ...]:
-    """Return the steps of a flat table, shape (n,)."""
-    flat = table.tolist()
+    """Return the steps of a flat table, shape (n,).
+
+    Raises
+    ------
+    VerificationError
+        If the table does not end where its last step ends, or a step is of no known kind.
+    """
+    flat: list[int] = table.tolist()
     steps, at = [], 0
     while at < len(flat):
-        end = at + 4 + flat[at + 3]
+        end = at + 4 + flat[at + 3] if at + 4 <= len(flat) else -1
+        if not at + 4 <= end <= len(flat) or flat[at] not in _KINDS:
+            raise VerificationError(f"malformed table: no step can be read at word {at} of {len(flat)}")
         steps.append(Step(flat[at], flat[at + 1], flat[at + 2], tuple(flat[at + 4 : end])))
         at = end
     return tuple(steps)

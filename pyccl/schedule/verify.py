@@ -72,10 +72,14 @@ def _check_step_ranges(schedule: Schedule) -> None:
                 raise VerificationError(f"{at(schedule, rank, index)} is outside the {nchunks} chunks")
             if rank in peers:
                 raise VerificationError(f"{at(schedule, rank, index)} is a message to itself")
-            if peers and not (0 <= min(peers) and max(peers) < size):
+            if peers and (min(peers) < 0 or max(peers) >= size):
                 raise VerificationError(f"{at(schedule, rank, index)} names a rank outside [0, {size})")
-            if kind == Kind.RECV and len(peers) != 1:
-                raise VerificationError(f"{at(schedule, rank, index)} must have one source")
+            if len(set(peers)) != len(peers):
+                raise VerificationError(f"{at(schedule, rank, index)} names a rank twice")
+            if (kind == Kind.RECV and len(peers) != 1) or (local and peers) or (not local and source_chunk != -1):
+                raise VerificationError(
+                    f"{at(schedule, rank, index)} has peers or a source chunk that its kind has not"
+                )
 
 
 def _check_messages(schedule: Schedule) -> int:
@@ -128,12 +132,12 @@ class _Combine:
     def __call__(self, rank: int, index: int, operands: list[Held]) -> Held:
         ranks, ordered, passes, home = 0, True, 1, operands[0].home
         for more, its_home, its_order, its_passes in operands:
-            if ranks & more and not self.idempotent:
-                where = at(self.schedule, rank, index)
-                raise VerificationError(f"double contribution: {where} adds {_names(ranks & more)} twice")
             if its_home != home:
                 where = at(self.schedule, rank, index)
                 raise VerificationError(f"foreign contribution: {where} mixes chunks {home} and {its_home}")
+            if ranks & more and not self.idempotent:
+                where = at(self.schedule, rank, index)
+                raise VerificationError(f"double contribution: {where} adds {_names(ranks & more)} twice")
             ordered = ordered and its_order and (more & -more) > ranks
             passes = 2 if its_passes else passes
             ranks |= more

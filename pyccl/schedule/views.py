@@ -44,11 +44,20 @@ class _Clock:
     def __init__(self, schedule: Schedule, alpha: float, beta: float, gamma: float, nbytes: int) -> None:
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
         self.bytes = schedule.row.chunk_counts(nbytes, schedule.size, schedule.nchunks)
+        self.steps = schedule.steps
         self.waits = [dependencies(steps) for steps in schedule.steps]
         self.ends: list[list[float]] = [[] for _ in range(schedule.size)]
         self.out_free = [0.0] * schedule.size
         self.in_free = [0.0] * schedule.size
         self.arrivals: dict[tuple[int, int], deque[float]] = defaultdict(deque)
+
+    def _continues(self, rank: int, step: Step) -> bool:
+        """Return whether the rank's next step is one more chunk of the message before it."""
+        index = len(self.ends[rank])
+        if index == 0 or not step.peers:
+            return False
+        before = self.steps[rank][index - 1]
+        return before.kind == step.kind and before.peers == step.peers
 
     def ready(self, rank: int) -> float:
         """Return when the dependencies of the rank's next step are over."""
@@ -57,12 +66,13 @@ class _Clock:
 
     def step(self, rank: int, step: Step) -> tuple[float, float]:
         """Advance over `step`, whose messages have been sent; return its start and end."""
-        cost = self.alpha + self.beta * self.bytes[step.chunk]
+        alpha = 0.0 if self._continues(rank, step) else self.alpha
+        cost = alpha + self.beta * self.bytes[step.chunk]
         combining = self.gamma * self.bytes[step.chunk]
         start = end = self.ready(rank)
         if step.kind == Kind.SEND:
             start = end = max(start, self.out_free[rank])
-            for peer in step.peers:
+            for peer in sorted(step.peers, key=lambda p: (p - rank) % len(self.steps)):
                 end += cost
                 self.arrivals[rank, peer].append(end)
             self.out_free[rank] = end
@@ -83,6 +93,7 @@ def timeline(
     """Return start and end in seconds of every step of every rank, by list scheduling in program order.
 
     A rank sends one message at a time and receives one at a time, both at once; combining follows the last arrival.
+    Successive chunks to (or from) the same ranks are one message: they pay `alpha` once.
     The schedule must have passed `verify`.
     """
     clock = _Clock(schedule, alpha, beta, gamma, nbytes)
@@ -104,16 +115,20 @@ def timeline(
 def chrome_trace(schedule: Schedule, *, alpha: float, beta: float, gamma: float, nbytes: int) -> list[dict[str, Any]]:
     """Return the timeline as "complete" events of the Chrome trace format, one process per rank."""
     times = timeline(schedule, alpha=alpha, beta=beta, gamma=gamma, nbytes=nbytes)
-    events = []
+    events: list[dict[str, Any]] = []
     for rank, steps in enumerate(schedule.steps):
-        for index, (step, (start, end)) in enumerate(zip(steps, times[rank], strict=True)):
+        free = [0.0, 0.0]  # events of one lane must not overlap: waiting in line is not drawn
+        for index, (step, (ready, end)) in enumerate(zip(steps, times[rank], strict=True)):
+            lane = 0 if step.kind == Kind.SEND else 1
+            start = min(max(ready, free[lane]), end)
+            free[lane] = max(free[lane], end)
             events.append(
                 {
                     "name": str(step),
                     "cat": Kind(step.kind).name.lower(),
                     "ph": "X",
                     "pid": rank,
-                    "tid": 0 if step.kind == Kind.SEND else 1,
+                    "tid": lane,
                     "ts": start * 1e6,
                     "dur": (end - start) * 1e6,
                     "args": {"step": index, "chunk": step.chunk, "peers": list(step.peers)},
