@@ -79,11 +79,10 @@ def finish(processes: list[subprocess.Popen[bytes]], timeout: float) -> str:
     """Wait for all; end what is left at the deadline. Return what went wrong, or nothing."""
     end, bad = time.monotonic() + timeout, ""
     for process in processes:
-        try:
-            if process.wait(max(0.1, end - time.monotonic())):
-                bad = f"exit status {process.returncode}"
-        except subprocess.TimeoutExpired:
-            bad = f"not done after {timeout:.0f} s"
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.1, end - time.monotonic()))
+        if process.returncode != 0:
+            bad = f"not done after {timeout:.0f} s" if process.returncode is None else f"status {process.returncode}"
     for process in processes:
         for number in (signal.SIGTERM, signal.SIGKILL):
             if process.poll() is None:

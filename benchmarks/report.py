@@ -71,4 +71,4 @@ def table(rows: Rows, against: str) -> list[str]:
 def ratio(other: dict[int, float], own: dict[int, float]) -> str:
     """Return the median over the rounds that both finished of other / own."""
     shared = [other[number] / own[number] for number in other if number in own]
-    return f"{statistics.median(shared):.2f}x" if shared else "–"
+    return f"{statistics.median(shared):.3g}x" if shared else "–"

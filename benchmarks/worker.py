@@ -138,7 +138,7 @@ BACKENDS = {"mpi": Mpi, "gloo": Gloo, "pyccl": Pyccl}
 
 
 def check(collective: str, call: Call, x: Array, out: Array, peer: Any) -> None:
-    """Raise if the peer computes something else; leaves zeros behind, which stay zeros however often they are summed."""
+    """Raise if the peer computes something else. Leaves zeros, which stay zeros however often they are summed."""
     x[:] = peer.rank + 1
     call()
     size = peer.size

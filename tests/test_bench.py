@@ -261,17 +261,18 @@ def test_thresholds_change_between_sizes_and_stick_within_noise():
         512: {"flat": 1.0, "ring": 0.99},
         32768: {"flat": 4.0, "ring": 2.0},
     }
-    assert tune.choose(times) == [[4096, "flat"], [tune.WITHOUT_END, "ring"]]
+    assert tune.choose(times) == [(4096, "flat"), (None, "ring")]
 
 
-@pytest.mark.parametrize("suffix", ["json", "toml"])
-def test_threshold_file_is_read_back(tmp_path, suffix):
-    tomlkit = pytest.importorskip("tomlkit")
-    content = {"version": 1, "machine": "m", "ranks": 2, "thresholds": {"all_reduce": [[64, "a"], [2**63 - 1, "b"]]}}
-    path = tmp_path / f"t.{suffix}"
-    tune.write_table(path, content)
-    read = json.loads if suffix == "json" else tomlkit.parse
-    assert read(path.read_text()) == content
+def test_threshold_file_is_what_tuning_reads_and_keeps_other_situations(tmp_path):
+    from pyccl.tuning import Tuning
+
+    path = tmp_path / "t.json"
+    tune.write_table(path, {"version": 1, "machine": "m", "registered": {"broadcast": [(None, "direct")]}})
+    tune.write_table(path, {"version": 1, "machine": "m", "thresholds": {"all_reduce": [(64, "a"), (None, "b")]}})
+    table = Tuning.load(path)
+    assert [name for _, name in table.thresholds["all_reduce"]] == ["a", "b"]
+    assert [name for _, name in table.registered["broadcast"]] == ["direct"]
 
 
 @pytest.mark.parametrize(

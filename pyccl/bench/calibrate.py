@@ -73,7 +73,9 @@ def calibrate(world: World) -> list[Transport]:
             continue
         part = cast("MPI.Intracomm", world.mpi.Split(0 if world.rank in (0, other) else 1, world.rank))
         if world.rank in (0, other):
-            found += _measure(world.part(part), name, also_mpi=far is None)
+            pair = world.part(part)
+            with pair.comm:
+                found += _measure(pair, name, also_mpi=far is None)
         _sleep_until_all(world.mpi)
         part.Free()
     return found if world.rank == 0 else []

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pyccl.collectives import COLLECTIVES
+from pyccl.ops import BUILTIN, premul_sum, resolve_op
 
 from .data import Pattern, Segment, contributions, dtype_of, reduced
 
@@ -25,7 +26,7 @@ DTYPES = (
     "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
     "float16", "bfloat16", "float32", "float64", "complex64", "complex128",
 )  # fmt: skip
-OPS = ("sum", "avg", "prod", "min", "max", "band", "bor", "bxor", "premul_sum")
+OPS = (*BUILTIN, "premul_sum")
 ROOT = 0
 
 
@@ -139,14 +140,9 @@ def round_count(collective: str, nbytes: int, itemsize: int, size: int) -> int:
 
 
 def defined(op: str, dtype: str) -> bool:
-    """Whether `op` is defined on `dtype`: as documented, bool adds nothing up and integers have no average."""
-    kind = "f" if dtype == "bfloat16" else dtype_of(dtype).kind
-    allowed = {
-        "b": ("prod", "min", "max", "band", "bor", "bxor"),
-        "f": ("sum", "avg", "prod", "min", "max", "premul_sum"),
-        "c": ("sum", "avg", "prod", "premul_sum"),
-    }
-    return op in allowed.get(kind, tuple(name for name in OPS if name != "avg"))
+    """Whether pyccl defines `op` on `dtype`."""
+    known = premul_sum(1.0) if op == "premul_sum" else resolve_op(op)
+    return dtype in known.dtypes
 
 
 def make_cases(

@@ -57,7 +57,7 @@ def largest_exact(dtype: np.dtype[Any]) -> int:
     if dtype.name == "bfloat16":
         return 1 << 8
     real = np.zeros(0, dtype).real.dtype
-    return 1 << (np.finfo(real).nmant + 1)
+    return 1 << (int(np.finfo(real).nmant) + 1)
 
 
 def contributions(dtype: np.dtype[Any], op: str, size: int) -> Array:

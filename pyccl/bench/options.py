@@ -167,7 +167,7 @@ def make_parser() -> argparse.ArgumentParser:
     out.add_argument("--plot", type=_file, metavar="FILE.png", help="draw latency and bandwidth (needs matplotlib)")
     out.add_argument(
         "--tune", nargs="?", type=_file, const=Path("pyccl-tuning.json"), metavar="FILE",
-        help="time every algorithm instead and write the threshold table (pyccl-tuning.json; .toml for TOML)",
+        help="time every algorithm instead and write the threshold table (pyccl-tuning.json)",
     )  # fmt: skip
     out.add_argument("--calibrate", type=_file, metavar="FILE.toml", help="fit alpha, beta, gamma instead")
     return parser

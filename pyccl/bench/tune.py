@@ -1,12 +1,14 @@
-"""`--tune`: times every algorithm of every collective and writes which to take up to how many bytes."""
+"""`--tune`: times every algorithm of every collective and writes which to take up to how many bytes.
+
+The file is what `pyccl.tuning` reads. It has a table for each situation (private arrays, registered ones, several
+nodes); a run measures one of them and leaves the others in the file as they are.
+"""
 
 from __future__ import annotations
 
 import json
 import platform
 from typing import TYPE_CHECKING, Any
-
-import tomlkit
 
 from .buffers import Buffers, needed, require
 from .cases import Case
@@ -23,16 +25,15 @@ if TYPE_CHECKING:
     from .interface import World
 
 VERSION = 1
-WITHOUT_END = 2**63 - 1
-"""`max_bytes` of a collective's last entry."""
 STICKY = 0.97
 """A different algorithm must be this much faster than the smaller size's winner to replace it."""
 
 Times = dict[int, dict[str, float]]
+Thresholds = list[tuple[int | None, str]]
 
 
 def tune(world: World, cases: Sequence[Case], budget: float, timeout: float | None) -> dict[str, Any]:
-    """Time all algorithms of every (automatic) case against each other; return the threshold table."""
+    """Time all algorithms of every (automatic) case against each other; return the table of this situation."""
     largest = max(case.nbytes for case in cases)
     registered = cases[0].registered
     require(world, needed(largest, registered=registered))
@@ -46,9 +47,9 @@ def tune(world: World, cases: Sequence[Case], budget: float, timeout: float | No
                 measured.setdefault(case.collective, {})[case.nbytes] = times
                 world.say(_line(case, times))
             meter.advance()
-    thresholds = {kind: choose(times) for kind, times in measured.items()}
+    situation = "several_nodes" if world.nodes > 1 else "registered" if registered else "thresholds"
     machine = f"{cpu_model()}, {platform.machine()}, {world.size} ranks on {world.nodes} node(s)"
-    return {"version": VERSION, "machine": machine, "ranks": world.size, "thresholds": thresholds}
+    return {"version": VERSION, "machine": machine, situation: {kind: choose(t) for kind, t in measured.items()}}
 
 
 def compare(world: World, case: Case, buffers: Buffers, budget: float, timeout: float | None) -> dict[str, float]:
@@ -69,30 +70,35 @@ def compare(world: World, case: Case, buffers: Buffers, budget: float, timeout: 
     return {name: result.sample.median for name, result in zip(names, results, strict=True) if not result.wrong}
 
 
-def choose(times: Times) -> list[list[int | str]]:
-    """Return `[[max_bytes, algorithm], ...]`: a border is the geometric mean of two sizes.
+def choose(times: Times) -> Thresholds:
+    """Return `[(max_bytes, algorithm), ...]`, a border being the geometric mean of two sizes; None is without end.
 
     Examples
     --------
     >>> choose({8: {"a": 1.0, "b": 2.0}, 512: {"a": 3.0, "b": 2.0}})
-    [[64, 'a'], [9223372036854775807, 'b']]
+    [(64, 'a'), (None, 'b')]
     """
-    table: list[list[int | str]] = []
+    table: Thresholds = []
     current, last = "", 0
     for nbytes in sorted(times):
         at = times[nbytes]
         best = min(at, key=at.__getitem__)
         if current and best != current and at[best] < STICKY * at.get(current, float("inf")):
-            table.append([round((last * nbytes) ** 0.5), current])
+            table.append((round((last * nbytes) ** 0.5), current))
             current = best
         current, last = current or best, nbytes
-    return [*table, [WITHOUT_END, current]]
+    return [*table, (None, current)]
 
 
 def write_table(path: Path, table: dict[str, Any]) -> None:
-    """Write the threshold table as JSON, or as TOML if `path` ends so."""
-    text = tomlkit.dumps(table) if path.suffix == ".toml" else json.dumps(table, indent=1) + "\n"
-    path.write_text(text)
+    """Write the table as JSON; what a table already in `path` says of other situations stays."""
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError):
+        before = {}
+    if not isinstance(before, dict) or before.get("version") != VERSION:
+        before = {}
+    path.write_text(json.dumps({**before, **table}, indent=1) + "\n")
 
 
 def _line(case: Case, times: dict[str, float]) -> str:
