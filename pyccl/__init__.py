@@ -16,14 +16,24 @@ from pyccl.errors import (  # noqa: E402  (after the extension is known to fit)
     Timeout,
 )
 
+from pyccl.algorithms import register_algorithm  # noqa: E402
+from pyccl.communicator import Communicator, init  # noqa: E402
+from pyccl.ops import Op, premul_sum, user_op  # noqa: E402
+
 __all__ = [
     "CommError",
+    "Communicator",
     "ConfigError",
     "Error",
     "MismatchError",
+    "Op",
     "PeerAborted",
     "PeerLost",
     "ServerLost",
     "Timeout",
     "__version__",
+    "init",
+    "premul_sum",
+    "register_algorithm",
+    "user_op",
 ]

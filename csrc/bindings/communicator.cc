@@ -123,6 +123,10 @@ Call make_call(const Arguments& a) {
     call.dtype = seen->dtype;
     (is_input ? const_cast<char*&>(reinterpret_cast<const char*&>(call.input)) : reinterpret_cast<char*&>(call.output)) = seen->data;
   }
+  if (call.kind == Collective::Broadcast) {  // one array: read at the root, written elsewhere
+    if (call.input == nullptr) call.input = call.output;
+    call.output = const_cast<void*>(call.input);
+  }
   return call;
 }
 
@@ -239,7 +243,6 @@ py::object PyWork::result() {
 }
 
 void register_communicator(py::module_& m) {
-  using Release = py::call_guard<py::gil_scoped_release>;
   py::class_<shm::Segment, std::shared_ptr<shm::Segment>>(m, "Segment")
       .def_static("create", [](int ranks) { return std::make_shared<shm::Segment>(shm::Segment::create(ranks)); }, "ranks"_a)
       .def_static("open", [](std::int64_t pid, int fd, int ranks, const py::bytes& nonce) {

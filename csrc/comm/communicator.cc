@@ -93,8 +93,11 @@ bool Communicator::prepare(Prepared& p) {
   const bool premultiplied = call.op == OpKind::PremulSum && reduces(call.kind);
   if (regions_.size() == 0 || spans_nodes_ || !node_ || premultiplied || !call.send_counts.empty()) return true;
   const auto item = static_cast<std::int64_t>(item_size(call.dtype));
-  if (call.input) p.input_region = regions_.find(call.input, input_elements(call, setup_.rank, setup_.size) * item);
-  if (call.output) p.output_region = regions_.find(call.output, output_elements(call, setup_.rank, setup_.size) * item);
+  // rooted collectives: only the side that every rank has can be agreed upon
+  const bool use_input = call.kind != Collective::Scatter;
+  const bool use_output = call.kind != Collective::Reduce && call.kind != Collective::Gather;
+  if (call.input && use_input) p.input_region = regions_.find(call.input, input_elements(call, setup_.rank, setup_.size) * item);
+  if (call.output && use_output) p.output_region = regions_.find(call.output, output_elements(call, setup_.rank, setup_.size) * item);
   const Access access{p.input_region != nullptr, p.output_region != nullptr};
   if (!access.input_registered && !access.output_registered) return true;
   const int algorithm = automatic ? choose(call.kind, true, bytes) : call.algorithm;
@@ -227,7 +230,8 @@ bool Communicator::any_registered() const {
   });
 }
 
-template <class F> void Communicator::guarded(double timeout, F&& operation) {
+/// Every operation passes here: one at a time, numbered, and a failure that not all ranks share breaks the communicator.
+void Communicator::guarded(double timeout, const std::function<void(const Deadline&)>& operation) {
   const std::lock_guard lock(order_);
   if (!broken_.empty()) {
     if (node_ && node_->broken()) node_->throw_broken();

@@ -91,7 +91,7 @@ class Communicator {
   void exchange(Remote& remote, int to, int from, const void* out, void* in, std::size_t bytes, const Deadline& deadline);
   std::string describe_call(const Fingerprint& f) const;
   Binding bind(const Prepared& p, const Layout& layout);
-  template <class F> void guarded(double timeout, F&& operation);
+  void guarded(double timeout, const std::function<void(const Deadline&)>& operation);
 
   Setup setup_;
   std::unique_ptr<shm::Node> node_;

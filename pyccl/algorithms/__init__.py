@@ -7,6 +7,7 @@ from pyccl.algorithms.registry import (
     algorithms,
     build,
     get_algorithm,
+    known,
     register_algorithm,
     unregister_algorithm,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "algorithms",
     "build",
     "get_algorithm",
+    "known",
     "register_algorithm",
     "unregister_algorithm",
 ]

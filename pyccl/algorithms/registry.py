@@ -208,3 +208,8 @@ def _cached(collective: str, algorithm: str, size: int, root: int, nodes: tuple[
         order=entry.order,
         commutative_only=entry.commutative_only,
     )
+
+
+def known() -> list[tuple[str, str]]:
+    """Return (collective, name) of everything registered."""
+    return list(_registry)

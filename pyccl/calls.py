@@ -1,0 +1,300 @@
+"""From a user's arguments to one resolved call: arrays checked, sizes known, the result at hand.
+
+Every function here raises TypeError or ValueError before anything is moved; the communicator turns that into a refusal
+that the peers see.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from pyccl import _core
+from pyccl.arrays import NumpyArray, empty_like, overlap, resolve
+from pyccl.collectives import COLLECTIVES, split
+from pyccl.ops import Op, check_op, resolve_op
+
+__all__ = ["RESOLVERS", "Group", "Resolved"]
+
+
+class Group(Protocol):
+    """What a resolver needs to know of the communicator."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    def algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """One call, ready to run, and what it returns."""
+
+    arguments: _core.Arguments
+    result: Any
+
+
+def _counts(counts: Sequence[int] | None, size: int, name: str = "counts") -> tuple[int, ...]:
+    if counts is None:
+        return ()
+    values = tuple(int(c) for c in counts)
+    if len(values) != size:
+        raise ValueError(f"{name} must have one entry per rank, got {len(values)} for {size} ranks")
+    if any(c < 0 for c in values):
+        raise ValueError(f"{name} must not be negative, got {min(values)}")
+    return values
+
+
+def _root(root: int, size: int) -> int:
+    if not 0 <= root < size:
+        raise ValueError(f"root must be in [0, {size}), got {root}")
+    return int(root)
+
+
+def _timeout(timeout: float | None) -> float:
+    if timeout is None:
+        return -1.0
+    value = float(timeout)
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
+    return value
+
+
+def _output(x: Any, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Any, NumpyArray]:
+    """Return the result object and its view: a new array, or `out` once it is known to fit."""
+    if out is None:
+        return empty_like(x, shape, dtype)
+    view = resolve(out, "out", writable=True)
+    if view.dtype != dtype:
+        raise TypeError(f"out must have dtype {dtype}, got {view.dtype}")
+    if view.size != math.prod(shape):
+        raise ValueError(f"out must have {math.prod(shape)} elements (shape {shape}), got shape {view.shape}")
+    return out, view
+
+
+def _disjoint(a: NumpyArray, b: NumpyArray, slot: int | None = None) -> None:
+    """Refuse overlapping arrays, except `b` being `a`, or the smaller lying at element `slot` of the larger."""
+    if not overlap(a, b):
+        return
+    small, large = (a, b) if a.nbytes <= b.nbytes else (b, a)
+    start = small.__array_interface__["data"][0] - large.__array_interface__["data"][0]
+    if slot is None or start != slot * a.itemsize:
+        raise ValueError("out overlaps x without being the same array")
+
+
+def _call(
+    comm: Group, collective: str, x: NumpyArray | None, out: NumpyArray | None, count: int, *, op: Op | None = None,
+    root: int = -1, counts: tuple[int, ...] = (), send: tuple[int, ...] = (), recv: tuple[int, ...] = (),
+    algorithm: str = "auto", timeout: float | None = None, large: int | None = None,
+) -> _core.Arguments:  # fmt: skip
+    array = x if x is not None else out
+    dtype = array.dtype if array is not None else np.dtype(np.uint8)
+    user, details = 0, 0
+    if op is not None:
+        check_op(op, dtype.name)
+        user = op.address(dtype.name)
+        details = op.fingerprint
+    if counts:
+        details = zlib.crc32(struct.pack(f"<{len(counts)}q", *counts), details)
+    elif send:
+        details = zlib.crc32(b"uneven", details)
+    nbytes = (count if large is None else large) * dtype.itemsize
+    code = comm.algorithm_code(collective, algorithm, op, nbytes)
+    return _core.Arguments(
+        kind=COLLECTIVES[collective].code,
+        op=0 if op is None else op.code,
+        algorithm=code,
+        root=root,
+        input=x,
+        output=out,
+        count=count,
+        counts=list(counts),
+        send_counts=list(send),
+        recv_counts=list(recv),
+        factor=1.0 if op is None or op.factor is None else op.factor,
+        user=user,
+        details=details,
+        timeout=_timeout(timeout),
+    )
+
+
+def all_reduce(
+    comm: Group, x: Any, op: str | Op = "sum", *, out: Any = None, algorithm: str = "auto", timeout: float | None = None
+) -> Resolved:
+    a = resolve(x, "x")
+    result, view = _output(x, out, a.shape, a.dtype)
+    _disjoint(a, view, 0)
+    kind = resolve_op(op)
+    return Resolved(_call(comm, "all_reduce", a, view, a.size, op=kind, algorithm=algorithm, timeout=timeout), result)
+
+
+def reduce(
+    comm: Group, x: Any, op: str | Op = "sum", *, root: int = 0, out: Any = None, algorithm: str = "auto",
+    timeout: float | None = None,
+) -> Resolved:  # fmt: skip
+    root = _root(root, comm.size)
+    a = resolve(x, "x")
+    result, view = _output(x, out, a.shape, a.dtype) if comm.rank == root else (None, None)
+    if view is not None:
+        _disjoint(a, view, 0)
+    call = _call(comm, "reduce", a, view, a.size, op=resolve_op(op), root=root, algorithm=algorithm, timeout=timeout)
+    return Resolved(call, result)
+
+
+def broadcast(
+    comm: Group, x: Any, *, root: int = 0, algorithm: str = "auto", timeout: float | None = None
+) -> Resolved:
+    root = _root(root, comm.size)
+    sends = comm.rank == root
+    a = resolve(x, "x", writable=not sends)
+    source, target = (a, None) if sends else (None, a)
+    return Resolved(_call(comm, "broadcast", source, target, a.size, root=root, algorithm=algorithm, timeout=timeout), x)
+
+
+def reduce_scatter(
+    comm: Group, x: Any, op: str | Op = "sum", *, counts: Sequence[int] | None = None, out: Any = None,
+    algorithm: str = "auto", timeout: float | None = None,
+) -> Resolved:  # fmt: skip
+    a = resolve(x, "x")
+    given = _counts(counts, comm.size)
+    blocks = given or split(a.size, comm.size)
+    if sum(blocks) != a.size:
+        raise ValueError(f"counts must add up to the {a.size} elements of x, got {sum(blocks)}")
+    result, view = _output(x, out, _block_shape(a, blocks, comm.rank), a.dtype)
+    _disjoint(a, view, sum(blocks[: comm.rank]))
+    kind = resolve_op(op)
+    call = _call(comm, "reduce_scatter", a, view, a.size, op=kind, counts=given, algorithm=algorithm, timeout=timeout)
+    return Resolved(call, result)
+
+
+def _block_shape(a: NumpyArray, blocks: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Keep the trailing axes where every block is a whole number of rows; flat otherwise."""
+    row = math.prod(a.shape[1:]) if a.ndim > 1 else 1
+    if a.ndim > 1 and row > 0 and all(block % row == 0 for block in blocks):
+        return (blocks[rank] // row, *a.shape[1:])
+    return (blocks[rank],)
+
+
+def _gathered(comm: Group, a: NumpyArray, given: tuple[int, ...], out: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the blocks and the shape of what gathering `a` gives."""
+    if given:
+        blocks = given
+    elif out is not None:
+        blocks = split(resolve(out, "out").size, comm.size)
+    else:
+        blocks = (a.size,) * comm.size
+    if blocks[comm.rank] != a.size:
+        hint = "" if given else f"; with {comm.size} ranks out holds {sum(blocks)} elements (pass counts if uneven)"
+        raise ValueError(f"x must have {blocks[comm.rank]} elements on rank {comm.rank}, got {a.size}{hint}")
+    row = math.prod(a.shape[1:]) if a.ndim > 1 else 1
+    if a.ndim > 1 and row > 0 and sum(blocks) % row == 0:
+        return blocks, (sum(blocks) // row, *a.shape[1:])
+    return blocks, (sum(blocks),)
+
+
+def all_gather(
+    comm: Group, x: Any, *, counts: Sequence[int] | None = None, out: Any = None, algorithm: str = "auto",
+    timeout: float | None = None,
+) -> Resolved:  # fmt: skip
+    a = resolve(x, "x")
+    given = _counts(counts, comm.size)
+    blocks, shape = _gathered(comm, a, given, out)
+    result, view = _output(x, out, shape, a.dtype)
+    _disjoint(a, view, sum(blocks[: comm.rank]))
+    call = _call(comm, "all_gather", a, view, sum(blocks), counts=given, algorithm=algorithm, timeout=timeout)
+    return Resolved(call, result)
+
+
+def gather(
+    comm: Group, x: Any, *, root: int = 0, counts: Sequence[int] | None = None, out: Any = None,
+    algorithm: str = "auto", timeout: float | None = None,
+) -> Resolved:  # fmt: skip
+    root = _root(root, comm.size)
+    a = resolve(x, "x")
+    given = _counts(counts, comm.size)
+    blocks, shape = _gathered(comm, a, given, None)
+    result, view = _output(x, out, shape, a.dtype) if comm.rank == root else (None, None)
+    if view is not None:
+        _disjoint(a, view, sum(blocks[: comm.rank]))
+    call = _call(comm, "gather", a, view, sum(blocks), root=root, counts=given, algorithm=algorithm, timeout=timeout)
+    return Resolved(call, result)
+
+
+def scatter(
+    comm: Group, x: Any = None, *, root: int = 0, counts: Sequence[int] | None = None, out: Any = None,
+    algorithm: str = "auto", timeout: float | None = None,
+) -> Resolved:  # fmt: skip
+    root = _root(root, comm.size)
+    given = _counts(counts, comm.size)
+    a = None if x is None else resolve(x, "x")
+    if a is None and comm.rank == root:
+        raise TypeError("x must be an array on the root")
+    if a is None and out is None:
+        raise TypeError("out must be given where x is not: it tells dtype and size")
+    if a is not None:
+        blocks = given or split(a.size, comm.size)
+        if sum(blocks) != a.size:
+            raise ValueError(f"counts must add up to the {a.size} elements of x, got {sum(blocks)}")
+        result, view = _output(x, out, _block_shape(a, blocks, comm.rank), a.dtype)
+    else:
+        result, view = out, resolve(out, "out", writable=True)
+        blocks = given or (view.size,) * comm.size
+        if view.size != blocks[comm.rank]:
+            raise ValueError(f"out must have {blocks[comm.rank]} elements on rank {comm.rank}, got {view.size}")
+    source = a if comm.rank == root else None
+    if source is not None:
+        _disjoint(source, view, sum(blocks[: comm.rank]))
+    total = sum(blocks)
+    call = _call(comm, "scatter", source, view, total, root=root, counts=given, algorithm=algorithm, timeout=timeout)
+    return Resolved(call, result)
+
+
+def all_to_all(
+    comm: Group, x: Any, *, send_counts: Sequence[int] | None = None, recv_counts: Sequence[int] | None = None,
+    out: Any = None, algorithm: str = "auto", timeout: float | None = None,
+) -> Resolved:  # fmt: skip
+    a = resolve(x, "x")
+    if (send_counts is None) != (recv_counts is None):
+        raise ValueError("send_counts and recv_counts must be given together")
+    send, recv = _counts(send_counts, comm.size, "send_counts"), _counts(recv_counts, comm.size, "recv_counts")
+    if send:
+        if sum(send) != a.size:
+            raise ValueError(f"send_counts must add up to the {a.size} elements of x, got {sum(send)}")
+        if send[comm.rank] != recv[comm.rank]:
+            raise ValueError(f"send_counts and recv_counts differ on the own rank: {send[comm.rank]}, {recv[comm.rank]}")
+        result, view = _output(x, out, (sum(recv),), a.dtype)
+    else:
+        if a.size % comm.size:
+            raise ValueError(f"x has {a.size} elements, not a multiple of {comm.size} ranks: pass send_counts")
+        result, view = _output(x, out, a.shape, a.dtype)
+    if overlap(a, view):
+        a = a.copy()  # every block is needed until its receiver has it
+    count = 0 if send else a.size // comm.size
+    call = _call(
+        comm, "all_to_all", a, view, count, send=send, recv=recv, algorithm=algorithm, timeout=timeout, large=a.size
+    )
+    return Resolved(call, result)
+
+
+def barrier(comm: Group, *, algorithm: str = "auto", timeout: float | None = None) -> Resolved:
+    return Resolved(_call(comm, "barrier", None, None, 0, algorithm=algorithm, timeout=timeout), None)
+
+
+RESOLVERS = {
+    "all_reduce": all_reduce,
+    "reduce_scatter": reduce_scatter,
+    "all_gather": all_gather,
+    "broadcast": broadcast,
+    "reduce": reduce,
+    "gather": gather,
+    "scatter": scatter,
+    "all_to_all": all_to_all,
+    "barrier": barrier,
+}
