@@ -32,8 +32,8 @@ class FakeCommunicator:
     def empty(self, shape, dtype):
         return np.zeros(shape, dtype)
 
-    def plan(self, kind, *args, **kwargs):
-        return lambda: getattr(self, kind)(*args, **kwargs)
+    def plan(self, collective, *args, **options):
+        return lambda: getattr(self, collective)(*args, **options)
 
     def __enter__(self):
         return self
@@ -91,7 +91,7 @@ class FakeCommunicator:
 def connect():
     from mpi4py import MPI
 
-    library = Library("0.0-fake", lambda kind, size: ["one", "two"], lambda factor: "premul_sum")
+    library = Library("0.0-fake", lambda kind, size: ("one", "two"), lambda factor: "premul_sum")
     return World(FakeCommunicator, MPI.COMM_WORLD, library)
 
 

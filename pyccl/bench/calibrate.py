@@ -1,12 +1,14 @@
-"""`--calibrate`: alpha, beta and gamma of each transport, fitted to point-to-point and reduction times.
+"""`--calibrate`: alpha, beta and gamma of each transport, fitted to the times of messages and reductions.
 
-Only two ranks move data while the others sleep, so that the constants are those of one link. gamma is what reducing
-adds: the difference between the slopes of `reduce` and `broadcast` over two ranks, which move the same bytes.
+A message is a direct broadcast over two ranks, from one to the other; the rest of the ranks sleep, so that the
+constants are those of one link. gamma is what reducing adds: the difference between the slopes of a direct `reduce` over the same
+two ranks, which moves the same bytes, and of the broadcast.
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 SIZES = tuple(8 << (2 * k) for k in range(12))  # 8 B … 32 MiB
 PER_POINT = 0.25
-"""Seconds for one size."""
+"""Seconds for one collective and size, at most."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,14 @@ class Transport:
         return [(n, self.line.time(n) / t) for n, t in self.points]
 
 
-def make_transport(
-    name: str, points: Sequence[tuple[int, float]], moving: Sequence[float], reducing: Sequence[float]
-) -> Transport:
-    """Fit one transport; `moving` and `reducing` are the times of broadcast and reduce at the sizes of `points`."""
-    sizes = [n for n, _ in points]
-    line = fit_line(sizes, [t for _, t in points])
-    gamma = max(fit_line(sizes, reducing).beta - fit_line(sizes, moving).beta, 0.0)
-    return Transport(name, line, gamma, tuple(points))
+def make_transport(name: str, sizes: Sequence[int], moving: Sequence[float], reducing: Sequence[float]) -> Transport:
+    """Fit one transport to the times of broadcast (`moving`) and reduce at `sizes`."""
+    line = fit_line(sizes, moving)
+    gamma = max(fit_line(sizes, reducing).beta - line.beta, 0.0)
+    return Transport(name, line, gamma, tuple(zip(sizes, moving, strict=True)))
 
 
-def calibrate(world: World) -> list[Transport]:
+def calibrate(world: World, budget: float) -> list[Transport]:
     """Measure between rank 0 and a neighbour on its node (shm), one on another node (mpi), and MPI's own p2p.
 
     Collective; the transports are returned on rank 0, elsewhere an empty list.
@@ -75,30 +74,27 @@ def calibrate(world: World) -> list[Transport]:
         if world.rank in (0, other):
             pair = world.part(part)
             with pair.comm:
-                found += _measure(pair, name, also_mpi=far is None)
+                found += _measure(pair, name, min(PER_POINT, budget / (4 * len(SIZES))), also_mpi=far is None)
         _sleep_until_all(world.mpi)
         part.Free()
     return found if world.rank == 0 else []
 
 
-def _measure(world: World, name: str, *, also_mpi: bool) -> list[Transport]:
+def _measure(world: World, name: str, seconds: float, *, also_mpi: bool) -> list[Transport]:
     buffers = Buffers(world, SIZES[-1], registered=False)
-    ours: dict[str, list[float]] = {kind: [] for kind in ("sendrecv", "broadcast", "reduce")}
-    theirs: dict[str, list[float]] = {kind: [] for kind in ours}
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for nbytes in SIZES:
-        for kind in ours:
-            case = Case(kind, "float32", "sum" if kind == "reduce" else "none", nbytes // 4, 2)
+        for kind, op in (("broadcast", "none"), ("reduce", "sum")):
+            algorithm = "direct" if "direct" in world.library.algorithms(kind, 2) else "auto"
+            case = Case(kind, "float32", op, nbytes // 4, 2, algorithm)
             sides = [contender(world, case, buffers, None), rival(world, case, buffers)]
-            both = race(world, [side for side in sides if side is not None], PER_POINT, warm_ups=2)
-            if any(result.wrong for result in both):
+            results = race(world, [side for side in sides if side is not None], seconds)
+            if any(result.wrong for result in results):
                 raise RuntimeError(f"{kind} of {nbytes} B returned wrong elements: nothing to calibrate with")
-            ours[kind].append(both[0].sample.median)
-            theirs[kind].append(both[1].sample.median)
-    measured = [(name, ours)] + ([("mpi", theirs)] if also_mpi else [])
-    return [
-        make_transport(label, list(zip(SIZES, t["sendrecv"], strict=True)), t["broadcast"], t["reduce"])
-        for label, t in measured
-    ]
+            for label, result in zip((name, "mpi"), results, strict=True):
+                times[label, kind].append(result.sample.median)
+    labels = (name, "mpi") if also_mpi else (name,)
+    return [make_transport(label, SIZES, times[label, "broadcast"], times[label, "reduce"]) for label in labels]
 
 
 def _sleep_until_all(mpi: MPI.Intracomm) -> None:

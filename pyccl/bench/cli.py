@@ -58,9 +58,9 @@ def run(world: World, options: Options) -> int:
     if options.calibrate:
         return run_calibrate(world, options)
     if options.tune:
-        write = tune(world, tunable(world, options), options.budget, options.timeout)
+        thresholds = tune(world, tunable(world, options), options.budget, options.iters, options.timeout)
         if world.rank == 0:
-            write_table(options.tune, write)
+            write_table(options.tune, thresholds)
         world.say(f"# thresholds written to {options.tune}")
         return 0
     environment = describe(world)
@@ -87,7 +87,7 @@ def run_calibrate(world: World, options: Options) -> int:
     """Measure and write the calibration file."""
     assert options.calibrate is not None
     try:
-        transports = calibrate(world)
+        transports = calibrate(world, options.budget)
     except ValueError as error:
         raise UsageError(str(error)) from error
     for t in transports:
@@ -102,10 +102,11 @@ def run_calibrate(world: World, options: Options) -> int:
 
 def algorithms(world: World, options: Options) -> dict[str, list[str]]:
     """Return the algorithms to time of every chosen collective; collectives without any are left out."""
-    if options.algorithms == ("auto",):
-        return {kind: ["auto"] for kind in options.collectives}
+    kinds = [kind for kind in options.collectives if hasattr(world.comm, kind)]
+    if options.algorithms == ("auto",) and kinds:
+        return {kind: ["auto"] for kind in kinds}
     found: dict[str, list[str]] = {}
-    for kind in options.collectives:
+    for kind in kinds:
         if kind in ("sendrecv", "barrier"):
             continue
         known = ["auto", *(name for name in world.library.algorithms(kind, world.size) if name != "auto")]

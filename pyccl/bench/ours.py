@@ -16,7 +16,7 @@ def make_call(world: World, case: Case, x: Array, out: Array, timeout: float | N
     """Return a call of the collective on `x` and `out`; with `plan` a persistent one, resolved here."""
     comm = world.comm
     if case.collective == "barrier":
-        return comm.barrier
+        return comm.plan("barrier") if plan else comm.barrier
     kwargs: dict[str, Any] = {}
     if case.algorithm != "auto":
         kwargs["algorithm"] = case.algorithm

@@ -32,7 +32,9 @@ Times = dict[int, dict[str, float]]
 Thresholds = list[tuple[int | None, str]]
 
 
-def tune(world: World, cases: Sequence[Case], budget: float, timeout: float | None) -> dict[str, Any]:
+def tune(
+    world: World, cases: Sequence[Case], budget: float, iterations: int | None, timeout: float | None
+) -> dict[str, Any]:
     """Time all algorithms of every (automatic) case against each other; return the table of this situation."""
     largest = max(case.nbytes for case in cases)
     registered = cases[0].registered
@@ -42,7 +44,7 @@ def tune(world: World, cases: Sequence[Case], budget: float, timeout: float | No
     with Meter(len(cases), shown=world.rank == 0) as meter:
         for case in cases:
             meter.begin(f"{case.collective} {format_size(case.nbytes)}")
-            times = compare(world, case, buffers, budget / len(cases), timeout)
+            times = compare(world, case, buffers, budget / len(cases), iterations, timeout)
             if times:
                 measured.setdefault(case.collective, {})[case.nbytes] = times
                 world.say(_line(case, times))
@@ -52,7 +54,9 @@ def tune(world: World, cases: Sequence[Case], budget: float, timeout: float | No
     return {"version": VERSION, "machine": machine, situation: {kind: choose(t) for kind, t in measured.items()}}
 
 
-def compare(world: World, case: Case, buffers: Buffers, budget: float, timeout: float | None) -> dict[str, float]:
+def compare(
+    world: World, case: Case, buffers: Buffers, budget: float, iterations: int | None, timeout: float | None
+) -> dict[str, float]:
     """Return the median seconds of every algorithm that can run `case`; one that returns wrong results is left out."""
     names, sides = [], []
     for name in world.library.algorithms(case.collective, world.size):
@@ -66,7 +70,7 @@ def compare(world: World, case: Case, buffers: Buffers, budget: float, timeout: 
         sides.append(side)
     if not sides:
         return {}
-    results = race(world, sides, budget, warm_ups=1)
+    results = race(world, sides, budget, iterations, warm_ups=1)
     return {name: result.sample.median for name, result in zip(names, results, strict=True) if not result.wrong}
 
 
