@@ -1,8 +1,8 @@
 """`--calibrate`: alpha, beta and gamma of each transport, fitted to the times of messages and reductions.
 
 A message is a direct broadcast over two ranks, from one to the other; the rest of the ranks sleep, so that the
-constants are those of one link. gamma is what reducing adds: the difference between the slopes of a direct `reduce` over the same
-two ranks, which moves the same bytes, and of the broadcast.
+constants are those of one link. gamma is what reducing adds: the difference between the slopes of a direct `reduce`
+over the same two ranks, which moves the same bytes, and of the broadcast.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tomlkit
 
 from .baseline import library
-from .buffers import Buffers
+from .buffers import Buffers, needed, require
 from .cases import Case
 from .report import describe
 from .runner import race
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from .interface import World
 
-SIZES = tuple(8 << (2 * k) for k in range(12))  # 8 B … 32 MiB
 PER_POINT = 0.25
 """Seconds for one collective and size, at most."""
 
@@ -56,13 +55,15 @@ def make_transport(name: str, sizes: Sequence[int], moving: Sequence[float], red
     return Transport(name, line, gamma, tuple(zip(sizes, moving, strict=True)))
 
 
-def calibrate(world: World, budget: float) -> list[Transport]:
+def calibrate(world: World, sizes: Sequence[int], budget: float) -> list[Transport]:
     """Measure between rank 0 and a neighbour on its node (shm), one on another node (mpi), and MPI's own p2p.
 
     Collective; the transports are returned on rank 0, elsewhere an empty list.
     """
     if world.size < 2:
         raise ValueError("--calibrate needs two ranks: mpirun -n 2 python -m pyccl.bench --calibrate FILE.toml")
+    if len(sizes) < 2:
+        raise ValueError("--calibrate needs two sizes to fit a line to")
     nodes = list(world.comm.nodes)
     near = next((rank for rank in range(1, world.size) if nodes[rank] == nodes[0]), None)
     far = next((rank for rank in range(1, world.size) if nodes[rank] != nodes[0]), None)
@@ -74,16 +75,17 @@ def calibrate(world: World, budget: float) -> list[Transport]:
         if world.rank in (0, other):
             pair = world.part(part)
             with pair.comm:
-                found += _measure(pair, name, min(PER_POINT, budget / (4 * len(SIZES))), also_mpi=far is None)
+                found += _measure(pair, name, sizes, min(PER_POINT, budget / (4 * len(sizes))), also_mpi=far is None)
         _sleep_until_all(world.mpi)
         part.Free()
     return found if world.rank == 0 else []
 
 
-def _measure(world: World, name: str, seconds: float, *, also_mpi: bool) -> list[Transport]:
-    buffers = Buffers(world, SIZES[-1], registered=False)
+def _measure(world: World, name: str, sizes: Sequence[int], seconds: float, *, also_mpi: bool) -> list[Transport]:
+    require(world, needed(sizes[-1], registered=False))
+    buffers = Buffers(world, sizes[-1], registered=False)
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for nbytes in SIZES:
+    for nbytes in sizes:
         for kind, op in (("broadcast", "none"), ("reduce", "sum")):
             algorithm = "direct" if "direct" in world.library.algorithms(kind, 2) else "auto"
             case = Case(kind, "float32", op, nbytes // 4, 2, algorithm)
@@ -94,7 +96,7 @@ def _measure(world: World, name: str, seconds: float, *, also_mpi: bool) -> list
             for label, result in zip((name, "mpi"), results, strict=True):
                 times[label, kind].append(result.sample.median)
     labels = (name, "mpi") if also_mpi else (name,)
-    return [make_transport(label, SIZES, times[label, "broadcast"], times[label, "reduce"]) for label in labels]
+    return [make_transport(label, sizes, times[label, "broadcast"], times[label, "reduce"]) for label in labels]
 
 
 def _sleep_until_all(mpi: MPI.Intracomm) -> None:

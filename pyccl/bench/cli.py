@@ -87,7 +87,7 @@ def run_calibrate(world: World, options: Options) -> int:
     """Measure and write the calibration file."""
     assert options.calibrate is not None
     try:
-        transports = calibrate(world, options.budget)
+        transports = calibrate(world, options.sizes, options.budget)
     except ValueError as error:
         raise UsageError(str(error)) from error
     for t in transports:
