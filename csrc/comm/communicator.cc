@@ -52,6 +52,7 @@ int Communicator::algorithm_index(const std::string& name) {
 void Communicator::set_choices(Collective kind, bool registered, std::vector<Choice> choices) {
   if (choices.empty()) throw std::invalid_argument("no algorithm to choose from");
   choices_[registered][static_cast<int>(kind)] = std::move(choices);
+  ++generation_;
 }
 
 int Communicator::choose(Collective kind, bool registered, std::int64_t bytes) const {

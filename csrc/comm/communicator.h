@@ -65,6 +65,8 @@ class Communicator {
   /// Collective: memory of `bytes` bytes on every rank, mapped by all ranks of the node.
   std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout);
   Regions& regions() { return regions_; }
+  /// Changes with everything that a Prepared call was looked up in.
+  std::uint64_t generation() const { return generation_ + regions_.generation(); }
 
  private:
   struct Key { Collective kind; int algorithm; int root; auto operator<=>(const Key&) const = default; };
@@ -103,6 +105,7 @@ class Communicator {
   std::map<Key, Compiled> programs_;
   Scratch premultiplied_;
   Regions regions_;
+  std::uint64_t generation_ = 1;
   std::uint32_t next_region_ = 1;
   std::mutex order_;
   std::uint32_t sequence_ = 0;

@@ -1,6 +1,7 @@
 // Asynchronous operations of one communicator: a queue and the one thread that runs it, started by the first of them.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -33,7 +34,7 @@ class Progress {
   ~Progress() { stop(); }
   std::shared_ptr<Work> submit(std::function<void()> operation);
   /// True while something is queued or running: later operations must queue, too, to keep the order.
-  bool busy() const;
+  bool busy() const { return outstanding_.load(std::memory_order_acquire) != 0; }
   /// Lets the queue run dry and joins. An operation that hangs ends at its deadline.
   void stop();
 
@@ -42,7 +43,8 @@ class Progress {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::pair<std::function<void()>, std::shared_ptr<Work>>> queue_;
-  bool running_ = false, stopping_ = false;
+  std::atomic<int> outstanding_ = 0;
+  bool stopping_ = false;
   std::thread thread_;
 };
 
