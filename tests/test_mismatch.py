@@ -164,9 +164,9 @@ def test_registering_different_things(other: str) -> None:
         for fill, x in ((1.0, a), (10.0, b), (100.0, a)):
             x[:] = fill
             sums.append(np.unique(comm.all_reduce(x, out=x)).tolist())
-        a[:], b[:] = 1.0, 10.0
         for mine in (a if comm.rank else b, b if comm.rank else a, a if comm.rank == 1 else b, b if comm.rank == 1 else a):
-            sums.append(np.unique(comm.all_reduce(mine)).tolist())  # different arrays on different ranks
+            a[:], b[:] = 1.0, 10.0
+            sums.append(np.unique(comm.all_reduce(mine, out=mine)).tolist())  # different arrays on different ranks
         return error, sums
 
     for rank, (error, sums) in enumerate(ranks.run(3, body)):
