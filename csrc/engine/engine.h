@@ -66,8 +66,8 @@ class Engine {
   bool run_segment(const Segment& segment, const Deadline& deadline, const Check* check, bool entered);
   void run_lanes(const Program& program, const Binding& binding, const Deadline& deadline, std::int64_t unit, int tag);
   bool advance(Lane& lane);
-  void post(const Segment& segment, const Round& round, std::vector<Remote::Request>& pending);
-  void finish(std::vector<Remote::Request>& pending, const Deadline& deadline);
+  void post(const Segment& segment, const Round& round, Pending& pending);
+  void finish(Pending& pending, const Deadline& deadline);
   void execute(const Segment& segment, const Pass& pass);
   char* resolve(const Segment& segment, const Place& place) const;
 
