@@ -57,6 +57,8 @@ const std::array<OpName, 8>& op_names() {
 /// all_reduce of plain arrays with a named operation; NotImplemented for everything that needs a closer look.
 py::object fast_all_reduce(PyCommunicator& self, py::handle x, py::handle op, py::handle out) {
   const auto not_implemented = [] { return py::reinterpret_borrow<py::object>(Py_NotImplemented); };
+  // subclasses may mean something else by their memory (masked arrays)
+  if (Py_TYPE(x.ptr()) != py::detail::npy_api::get().PyArray_Type_) return not_implemented();
   const auto in = view(x);
   if (!in) return not_implemented();
   Call call;
