@@ -213,6 +213,7 @@ py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype&
       work();
     }
   }
+  self->core().regions().add(region);
   struct Owner {
     std::shared_ptr<PyCommunicator> comm;
     std::shared_ptr<Region> region;
@@ -246,8 +247,8 @@ Prepared PyCommunicator::resolve(const Call& call) {
     p.call = call;
     if (core_.prepare(p)) return p;
     const std::string name = core_.algorithm_name(p.call.algorithm);
-    const auto built = build_(static_cast<int>(call.kind), name, call.root).cast<py::tuple>();
-    core_.add_program(p.call.algorithm, make_schedule(core_, call.kind, call.root, built));
+    const auto built = build_(static_cast<int>(p.call.kind), name, p.call.root).cast<py::tuple>();
+    core_.add_program(p.call.algorithm, make_schedule(core_, p.call.kind, p.call.root, built));
   }
 }
 
