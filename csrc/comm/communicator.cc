@@ -77,6 +77,7 @@ void Communicator::add_program(int algorithm, const Schedule& schedule) {
 }
 
 bool Communicator::prepare(Prepared& p) {
+  if (!p.call.send_counts.empty() && setup_.size > 1 && !prepare_counts(p)) return false;
   Call& call = p.call;
   const bool automatic = call.algorithm < 0;
   const std::int64_t bytes = call_bytes(call, setup_.size);
@@ -213,6 +214,7 @@ void Communicator::run_agreed(const Prepared& p, const Deadline& deadline, const
     const Verdict verdict = agree(mine, deadline);
     act_on(verdict, mine);
     layout.largest = verdict.extent;
+    if (p.counts) layout = exchange_counts(p, deadline);
   }
   engine_.run(*p.staged, bind(p, layout), deadline, {}, false, static_cast<int>(sequence_ % 4096));
 }
