@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 from pathlib import Path
+from types import ModuleType
 
 MODULES = ("pyccl", "pyccl.algorithms", "pyccl.schedule", "pyccl.cost", "pyccl.tuning", "pyccl.config")
 TARGET = Path(__file__).parent / "generated" / "api.md"
@@ -23,6 +24,13 @@ def directive(module: str, name: str) -> list[str]:
     return [f".. autodata:: {module}.{name}", "   :no-value:"]
 
 
+def public(module: ModuleType) -> list[str]:
+    """Return the module's public list; without one, the public functions and classes that it defines."""
+    own = [name for name, thing in vars(module).items() if getattr(thing, "__module__", "") == module.__name__]
+    names: list[str] = getattr(module, "__all__", own)
+    return [name for name in names if not name.startswith("_")]
+
+
 def page() -> str:
     """Return the page as Markdown; a name is described in the first module that lists it."""
     parts: list[str] = []
@@ -30,9 +38,9 @@ def page() -> str:
     for module in filter(importlib.util.find_spec, MODULES):
         namespace = importlib.import_module(module)
         parts += [f"## {module}", "", (inspect.getdoc(namespace) or "").split("\n\n")[0], "", "```{eval-rst}"]
-        for name in namespace.__all__:
+        for name in public(namespace):
             thing = getattr(namespace, name)
-            if not name.startswith("__") and id(thing) not in seen:
+            if id(thing) not in seen:
                 seen.add(id(thing))
                 parts += [*directive(module, name), ""]
         parts += ["```", ""]

@@ -97,7 +97,7 @@ class Communicator(Operations):
 
     def _choose(self) -> None:
         """Hand the thresholds to the core."""
-        private = self.tuning.thresholds if len(set(self.nodes)) == 1 else self.tuning.several_nodes
+        private = self.tuning.private(self.size, several_nodes=len(set(self.nodes)) > 1)
         for name, row in COLLECTIVES.items():
             for registered, table in ((False, private), (True, self.tuning.registered)):
                 override = self._settings.algorithm.get(name)

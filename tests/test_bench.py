@@ -372,10 +372,11 @@ def test_tune_writes_thresholds(tmp_path):
 
 @pytest.mark.mpi
 def test_calibrate_writes_a_cost_model(tmp_path):
+    tomlkit = pytest.importorskip("tomlkit")
     path = tmp_path / "c.toml"
     done = mpirun(3, "--calibrate", str(path), "--sizes", "8,4K,1M", "--budget", "1")
     assert done.returncode == 0, done
-    transport = pytest.importorskip("tomlkit").parse(path.read_text())["transport"]
+    transport = tomlkit.parse(path.read_text())["transport"]
     assert {"alpha", "beta", "gamma", "efficiency", "fit_median_error"} <= set(transport["shm"])
     assert transport["mpi"]["beta"] > 0
 

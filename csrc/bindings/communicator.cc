@@ -102,6 +102,17 @@ PyObject* call_all_reduce(PyObject* self, PyObject* const* args, Py_ssize_t coun
   }
 }
 
+PyObject* call_barrier(PyObject* self, PyObject*) {
+  try {
+    auto& comm = *py::cast<PyCommunicator*>(py::handle(self));
+    comm.execute(comm.resolve_cached(Call{}));
+    Py_RETURN_NONE;
+  } catch (...) {
+    py::detail::try_translate_exceptions();
+    return nullptr;
+  }
+}
+
 PyObject* call_plan(PyObject* self, PyObject* args, PyObject* kwargs) {
   try {
     if (PyTuple_GET_SIZE(args) != 0 || kwargs != nullptr) throw py::type_error("a plan takes no arguments");
@@ -112,12 +123,18 @@ PyObject* call_plan(PyObject* self, PyObject* args, PyObject* kwargs) {
   }
 }
 
-void add_all_reduce(py::handle type) {
-  static PyMethodDef method{"all_reduce", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_all_reduce)),
-                            METH_FASTCALL, "all_reduce(self, x, op, out)"};
+void add_method(py::handle type, PyMethodDef& method) {
   PyObject* descriptor = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &method);
-  if (descriptor == nullptr || PyObject_SetAttrString(type.ptr(), "all_reduce", descriptor) != 0) throw py::error_already_set();
+  if (descriptor == nullptr || PyObject_SetAttrString(type.ptr(), method.ml_name, descriptor) != 0) throw py::error_already_set();
   Py_DECREF(descriptor);
+}
+
+void add_fast_methods(py::handle type) {
+  static PyMethodDef all_reduce{"all_reduce", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_all_reduce)),
+                                METH_FASTCALL, "all_reduce(self, x, op, out)"};
+  static PyMethodDef barrier{"barrier", &call_barrier, METH_NOARGS, "barrier(self)"};
+  add_method(type, all_reduce);
+  add_method(type, barrier);
 }
 
 struct Arguments {
@@ -241,7 +258,7 @@ const Prepared& PyCommunicator::resolve_cached(const Call& call) {
   const std::uint64_t now = core_.generation();
   for (const Remembered& r : remembered_) {
     const Call& c = r.prepared.call;
-    if (r.generation == now && c.input == call.input && c.output == call.output && c.count == call.count &&
+    if (r.generation == now && c.kind == call.kind && c.input == call.input && c.output == call.output && c.count == call.count &&
         c.dtype == call.dtype && c.op == call.op) {
       return r.prepared;
     }
@@ -311,7 +328,7 @@ void register_communicator(py::module_& m) {
       .def(py::init(&arguments), "kind"_a, "op"_a, "algorithm"_a, "root"_a, "input"_a, "output"_a, "count"_a, "counts"_a,
            "send_counts"_a, "recv_counts"_a, "factor"_a, "user"_a, "details"_a, "timeout"_a);
   py::class_<PyCommunicator, std::shared_ptr<PyCommunicator>> communicator(m, "Communicator");
-  add_all_reduce(communicator);
+  add_fast_methods(communicator);
   communicator
       .def(py::init([](int rank, int size, std::vector<int> nodes, double timeout, std::int64_t cache_bytes,
                        const std::shared_ptr<shm::Segment>& segment, std::vector<int> node_ranks,

@@ -61,7 +61,7 @@ void Communicator::exchange(Remote& remote, int to, int from, const void* out, v
   pending.add(remote.recv(in, n, from, tag));
   pending.add(remote.send(out, n, to, tag));
   for (int spins = 0; !pending.empty(); ++spins) {
-    if (pending.advance() || spins < 200) continue;
+    if (pending.test() || spins < 200) continue;
     const timespec pause{0, spins < 2000 ? 1000 : 200000};
     nanosleep(&pause, nullptr);
     if (spins % 256 != 0) continue;

@@ -142,10 +142,18 @@ void Engine::post(const Segment& s, const Round& round, Pending& pending) {
   }
 }
 
+Pending::~Pending() {
+  for (const Remote::Request request : requests_) remote_->cancel(request);
+}
+
+bool Pending::test() {
+  return std::erase_if(requests_, [this](Remote::Request request) { return remote_->test(request); }) != 0;
+}
+
 void Engine::finish(Pending& pending, const Deadline& deadline) {
   Backoff backoff(deadline);
   while (!pending.empty()) {
-    if (pending.advance()) backoff.progressed();
+    if (pending.test()) backoff.progressed();
     else backoff.idle();
   }
 }
@@ -177,7 +185,7 @@ bool Engine::advance(Lane& lane) {
       post(lane.segment, round, lane.pending);
       lane.posted = moved = true;
     }
-    lane.pending.advance();
+    if (!lane.pending.empty()) lane.pending.test();
     if (!lane.pending.empty()) return moved;
     for (const Pass& pass : round.after) execute(lane.segment, pass);
     ++lane.round;
@@ -196,6 +204,7 @@ void Engine::run_lanes(const Program& program, const Binding& b, const Deadline&
   const std::int64_t piece = program.scratch * round_up(unit * item, kLine);
   char* scratch = scratch_.reserve(std::max<std::int64_t>(piece * lanes, 1));
   std::vector<Lane> active;
+  active.reserve(static_cast<std::size_t>(lanes));
   for (int i = 0; i < lanes; ++i) {
     active.push_back({{program, b, i, unit, item, scratch + i * piece, false, tag * kLanes + i}, 0, false, Pending(remote_)});
   }

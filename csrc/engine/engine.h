@@ -43,6 +43,22 @@ class Scratch {
   std::int64_t capacity_ = 0;
 };
 
+/// Requests in flight; what an error leaves behind is cancelled, so that nothing writes into memory that is gone.
+class Pending {
+ public:
+  explicit Pending(Remote* remote) : remote_(remote) {}
+  Pending(Pending&& other) noexcept : remote_(other.remote_), requests_(std::exchange(other.requests_, {})) {}
+  ~Pending();
+  void add(Remote::Request request) { requests_.push_back(request); }
+  bool empty() const { return requests_.empty(); }
+  /// Tests all; true if any of them has completed.
+  bool test();
+
+ private:
+  Remote* remote_;
+  std::vector<Remote::Request> requests_;
+};
+
 class Engine {
  public:
   Engine(int rank, Local* local, Remote* remote) : rank_(rank), local_(local), remote_(remote) {}

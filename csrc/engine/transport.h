@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
-#include <vector>
 
 #include "engine/deadline.h"
 
@@ -23,26 +21,6 @@ class Remote {
   /// Gives up a request whose operation failed; its memory is no longer touched where the library can promise it.
   virtual void cancel(Request request) = 0;
   virtual const char* name() const = 0;
-};
-
-/// Requests under way. What an error leaves behind is given up, so that no late message writes memory that is gone.
-class Pending {
- public:
-  explicit Pending(Remote* remote) : remote_(remote) {}
-  Pending(Pending&& other) noexcept : remote_(other.remote_), requests_(std::exchange(other.requests_, {})) {}
-  ~Pending() {
-    for (const Remote::Request r : requests_) remote_->cancel(r);
-  }
-  void add(Remote::Request request) { requests_.push_back(request); }
-  bool empty() const { return requests_.empty(); }
-  /// Drops what is complete; true if anything was.
-  bool advance() {
-    return std::erase_if(requests_, [this](Remote::Request r) { return remote_->test(r); }) > 0;
-  }
-
- private:
-  Remote* remote_;
-  std::vector<Remote::Request> requests_;
 };
 
 /// The ranks of one node. A *meeting* returns after all of them have called it; what a rank wrote before it is

@@ -1,18 +1,17 @@
 """`--calibrate`: alpha, beta and gamma of each transport, fitted to the times of messages and reductions.
 
 A message is a direct broadcast over two ranks, from one to the other; the rest of the ranks sleep, so that the
-constants are those of one link. gamma is what reducing adds: the difference between the slopes of a direct `reduce`
-over the same two ranks, which moves the same bytes, and of the broadcast.
+constants are those of one link. gamma is what reducing adds: a direct `reduce` over the same two ranks moves the
+same bytes, and the median of the differences per byte is taken over the sizes that are not latency alone.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
-
-import tomlkit
 
 from .baseline import library
 from .buffers import Buffers, needed, require
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import tomlkit
     from mpi4py import MPI
 
     from .interface import World
@@ -51,7 +51,8 @@ class Transport:
 def make_transport(name: str, sizes: Sequence[int], moving: Sequence[float], reducing: Sequence[float]) -> Transport:
     """Fit one transport to the times of broadcast (`moving`) and reduce at `sizes`."""
     line = fit_line(sizes, moving)
-    gamma = max(fit_line(sizes, reducing).beta - line.beta, 0.0)
+    added = [(r - m) / n for n, m, r in zip(sizes, moving, reducing, strict=True) if 2 * line.beta * n > line.alpha]
+    gamma = max(statistics.median(added), 0.0) if added else 0.0
     return Transport(name, line, gamma, tuple(zip(sizes, moving, strict=True)))
 
 
@@ -108,6 +109,8 @@ def _sleep_until_all(mpi: MPI.Intracomm) -> None:
 
 def document(world: World, transports: Sequence[Transport]) -> tomlkit.TOMLDocument:
     """Return the TOML document for the simulator. Collective: it describes every rank."""
+    import tomlkit
+
     environment = describe(world)
     result = tomlkit.document()
     result.add(tomlkit.comment("time(n) = alpha + beta * n for n bytes moved, gamma * n more if they are reduced"))
@@ -122,6 +125,8 @@ def document(world: World, transports: Sequence[Transport]) -> tomlkit.TOMLDocum
 
 
 def _section(transport: Transport) -> Any:
+    import tomlkit
+
     line = transport.line
     section = tomlkit.table()
     if transport.name == "mpi":
@@ -152,6 +157,6 @@ def _section(transport: Transport) -> Any:
 
 def write_calibration(path: Path, world: World, transports: Sequence[Transport]) -> None:
     """Write the calibration file on rank 0. Collective."""
-    text = tomlkit.dumps(document(world, transports))
+    text = document(world, transports).as_string()
     if world.rank == 0:
         path.write_text(text)

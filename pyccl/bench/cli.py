@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import traceback
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn
 
 from . import interface, table
@@ -63,6 +64,8 @@ def run(world: World, options: Options) -> int:
             write_table(options.tune, thresholds)
         world.say(f"# thresholds written to {options.tune}")
         return 0
+    if options.plot and find_spec("matplotlib") is None:
+        raise UsageError("--plot draws with matplotlib: install the extra plot")
     environment = describe(world)
     world.say(table.title(environment))
     if options.model:
@@ -86,6 +89,8 @@ def run(world: World, options: Options) -> int:
 def run_calibrate(world: World, options: Options) -> int:
     """Measure and write the calibration file."""
     assert options.calibrate is not None
+    if find_spec("tomlkit") is None:
+        raise UsageError("--calibrate writes TOML with tomlkit: pip install tomlkit")
     try:
         transports = calibrate(world, options.sizes, options.budget)
     except ValueError as error:

@@ -90,7 +90,7 @@ def launched_size(environ: Mapping[str, str]) -> int | None:
 
 def _names(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
     def convert(text: str) -> tuple[str, ...]:
-        names = tuple(known) if text == "all" else tuple(name.strip() for name in text.split(","))
+        names = tuple(known) if text == "all" else tuple(sys.intern(name.strip()) for name in text.split(","))
         for name in names:
             if name not in known:
                 raise argparse.ArgumentTypeError(f"unknown {name!r} (choose from {', '.join(known)}, all)")
