@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <cmath>
 #include <span>
 
 #include "bindings/arrays.h"
@@ -87,7 +88,7 @@ py::object fast_all_reduce(PyCommunicator& self, py::handle x, py::handle op, py
   call.dtype = in->dtype;
   call.input = in->data;
   call.count = in->elements;
-  self.execute(self.resolve_cached(call));
+  self.execute(*self.resolve_cached(call));
   return result;
 }
 
@@ -105,7 +106,7 @@ PyObject* call_all_reduce(PyObject* self, PyObject* const* args, Py_ssize_t coun
 PyObject* call_barrier(PyObject* self, PyObject*) {
   try {
     auto& comm = *py::cast<PyCommunicator*>(py::handle(self));
-    comm.execute(comm.resolve_cached(Call{}));
+    comm.execute(*comm.resolve_cached(Call{}));
     Py_RETURN_NONE;
   } catch (...) {
     py::detail::try_translate_exceptions();
@@ -223,7 +224,7 @@ py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype&
   char* data = region->own;
   const py::capsule owner(new Owner{self, region}, [](void* p) {
     std::unique_ptr<Owner> o(static_cast<Owner*>(p));
-    o->comm->core().regions().remove(o->region.get());
+    o->comm->forget(o->region.get());
   });
   return py::array(dtype, std::move(shape), data, owner);
 }
@@ -254,19 +255,24 @@ Prepared PyCommunicator::resolve(const Call& call) {
   }
 }
 
-const Prepared& PyCommunicator::resolve_cached(const Call& call) {
+std::shared_ptr<const Prepared> PyCommunicator::resolve_cached(const Call& call) {
   const std::uint64_t now = core_.generation();
   for (const Remembered& r : remembered_) {
-    const Call& c = r.prepared.call;
-    if (r.generation == now && c.kind == call.kind && c.input == call.input && c.output == call.output && c.count == call.count &&
+    if (r.generation != now) continue;
+    const Call& c = r.prepared->call;
+    if (c.kind == call.kind && c.input == call.input && c.output == call.output && c.count == call.count &&
         c.dtype == call.dtype && c.op == call.op) {
       return r.prepared;
     }
   }
-  Remembered& r = remembered_[oldest_++ % remembered_.size()];
-  r = {0, resolve(call)};
-  r.generation = core_.generation();
-  return r.prepared;
+  auto prepared = std::make_shared<const Prepared>(resolve(call));
+  remembered_[oldest_++ % remembered_.size()] = {core_.generation(), prepared};
+  return prepared;
+}
+
+void PyCommunicator::forget(const Region* region) {
+  core_.regions().remove(region);
+  remembered_.fill({});  // they would keep its memory
 }
 
 void PyCommunicator::execute(const Prepared& prepared) {
@@ -285,7 +291,9 @@ void PyCommunicator::close() {
 }
 
 py::object PyWork::wait(py::object timeout) {
-  const double limit = timeout.is_none() ? -1 : timeout.cast<double>();
+  const double limit = timeout.is_none() ? -1 : PyFloat_AsDouble(timeout.ptr());
+  if (PyErr_Occurred()) throw py::error_already_set();
+  if (std::isnan(limit)) throw py::value_error("timeout must be a number of seconds, got nan");
   const double end = monotonic_seconds() + limit;
   for (;;) {
     {
