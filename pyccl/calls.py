@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pyccl import _core
-from pyccl.arrays import NumpyArray, empty_like, overlap, resolve
+from pyccl.arrays import NumpyArray, empty_like, name_of, overlap, resolve
 from pyccl.collectives import COLLECTIVES, split
 from pyccl.ops import Op, check_op, resolve_op
 
@@ -111,8 +111,8 @@ def _call(
     dtype = array.dtype if array is not None else np.dtype(np.uint8)
     user, details = 0, 0
     if op is not None:
-        check_op(op, dtype.name)
-        user = op.address(dtype.name)
+        check_op(op, name_of(dtype))
+        user = op.address(name_of(dtype))
         details = op.fingerprint
     if counts:
         details = zlib.crc32(struct.pack(f"<{len(counts)}q", *counts), details)

@@ -194,6 +194,11 @@ class Lowering {
       program_.rounds[0].meet = true;
     }
     program_.meets = shared;
+    std::vector<int> distinct = nodes_;
+    std::sort(distinct.begin(), distinct.end());
+    distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+    program_.spans_nodes = distinct.size() > 1;
+    program_.any_meets = distinct.size() < nodes_.size();
   }
 
   const Schedule& s_;

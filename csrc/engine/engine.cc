@@ -231,7 +231,7 @@ bool Engine::run(const Program& program, const Binding& b, const Deadline& deadl
                  int tag) {
   const auto item = static_cast<std::int64_t>(item_size(b.how.dtype));
   const std::int64_t largest = std::max<std::int64_t>(b.layout->largest, 1);
-  if (!program.meets) {
+  if (!program.meets && !program.any_meets) {
     run_lanes(program, b, deadline, std::min(largest, kMessageSegment / item), tag);
     return true;
   }
@@ -239,16 +239,18 @@ bool Engine::run(const Program& program, const Binding& b, const Deadline& deadl
   bool inline_slots = false;
   if (!program.direct) {
     const std::int64_t slots = std::max(program.slots, 1);
-    const std::int64_t room = local_->staging_bytes() / slots / kLine * kLine;
+    // between nodes all ranks must cut alike, those that have their node for themselves included
+    const std::int64_t piece = program.spans_nodes ? kStagingBytes : local_->staging_bytes();
+    const std::int64_t room = piece / slots / kLine * kLine;
     if (room == 0) throw std::length_error("too many staging slots for this number of ranks; choose another algorithm");
     unit = std::min(largest, room / item);
-    inline_slots = slots * round_up(unit * item, kLine) <= local_->inline_bytes();
+    inline_slots = local_ && slots * round_up(unit * item, kLine) <= local_->inline_bytes();
   }
   char* scratch = program.scratch == 0 ? nullptr : scratch_.reserve(program.scratch * round_up(unit * item, kLine));
   const std::int64_t segments = (largest + unit - 1) / unit;
   for (std::int64_t i = 0; i < segments; ++i) {
     const Segment segment{program, b, i, unit, item, scratch, inline_slots, tag * kLanes};
-    local_->next_segment();
+    if (local_) local_->next_segment();
     if (!run_segment(segment, deadline, i == 0 && check ? &check : nullptr, i == 0 && entered)) return false;
   }
   if (program.direct) local_->meet(deadline);
