@@ -100,7 +100,7 @@ py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype&
   char* data = region->own;
   const py::capsule owner(new Owner{self, region}, [](void* p) {
     std::unique_ptr<Owner> o(static_cast<Owner*>(p));
-    o->comm->core().regions().remove(o->region.get());
+    o->comm->forget(o->region.get());
   });
   return py::array(dtype, std::move(shape), data, owner);
 }

@@ -109,7 +109,7 @@ py::object run(PyCommunicator& comm, PyObject* const* args) {
     }
     if (!set_output(call, *in, args[1], args[3], comm.core(), result)) return unusual();
   }
-  comm.execute(comm.resolve_cached(call));
+  comm.execute(*comm.resolve_cached(call));
   return result;
 }
 
@@ -126,7 +126,7 @@ PyObject* call_fast(PyObject* self, PyObject* const* args, Py_ssize_t count) {
 PyObject* call_barrier(PyObject* self, PyObject*) {
   try {
     auto& comm = *py::cast<PyCommunicator*>(py::handle(self));
-    comm.execute(comm.resolve_cached(Call{}));
+    comm.execute(*comm.resolve_cached(Call{}));
     Py_RETURN_NONE;
   } catch (...) {
     py::detail::try_translate_exceptions();

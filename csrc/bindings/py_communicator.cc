@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "bindings/communicator.h"
@@ -58,19 +59,24 @@ Prepared PyCommunicator::resolve(const Call& call) {
   }
 }
 
-const Prepared& PyCommunicator::resolve_cached(const Call& call) {
+std::shared_ptr<const Prepared> PyCommunicator::resolve_cached(const Call& call) {
   const std::uint64_t now = core_.generation();
   for (const Remembered& r : remembered_) {
-    const Call& c = r.prepared.call;
-    if (r.generation == now && c.kind == call.kind && c.root == call.root && c.input == call.input && c.output == call.output && c.count == call.count &&
-        c.dtype == call.dtype && c.op == call.op) {
+    if (r.generation != now) continue;
+    const Call& c = r.prepared->call;
+    if (c.kind == call.kind && c.root == call.root && c.input == call.input && c.output == call.output &&
+        c.count == call.count && c.dtype == call.dtype && c.op == call.op) {
       return r.prepared;
     }
   }
-  Remembered& r = remembered_[oldest_++ % remembered_.size()];
-  r = {0, resolve(call)};
-  r.generation = core_.generation();
-  return r.prepared;
+  auto prepared = std::make_shared<const Prepared>(resolve(call));
+  remembered_[oldest_++ % remembered_.size()] = {core_.generation(), prepared};
+  return prepared;
+}
+
+void PyCommunicator::forget(const Region* region) {
+  core_.regions().remove(region);
+  remembered_.fill({});  // they would keep its memory
 }
 
 void PyCommunicator::execute(const Prepared& prepared) {
@@ -89,7 +95,9 @@ void PyCommunicator::close() {
 }
 
 py::object PyWork::wait(py::object timeout) {
-  const double limit = timeout.is_none() ? -1 : timeout.cast<double>();
+  const double limit = timeout.is_none() ? -1 : PyFloat_AsDouble(timeout.ptr());
+  if (PyErr_Occurred()) throw py::error_already_set();
+  if (std::isnan(limit)) throw py::value_error("timeout must be a number of seconds, got nan");
   const double end = monotonic_seconds() + limit;
   for (;;) {
     {

@@ -276,9 +276,9 @@ void Communicator::refuse(const std::string& reason, double timeout) {
     mine.kind = kAborted;
     mine.sequence = sequence_;
     if (node_) {
-      const std::size_t n = std::min(reason.size(), kReasonBytes - 1);
-      std::copy_n(reason.data(), n, node_->notice(setup_.rank));
-      node_->notice(setup_.rank)[n] = 0;
+      const std::size_t n = std::min<std::size_t>(reason.size(), shm::kReasonBytes - 1);
+      std::copy_n(reason.data(), n, node_->next_reason());
+      node_->next_reason()[n] = 0;
     }
     refusal_ = reason;
     agree(mine, deadline);
