@@ -58,7 +58,7 @@ const std::array<OpName, 8>& op_names() {
 py::object fast_all_reduce(PyCommunicator& self, py::handle x, py::handle op, py::handle out) {
   const auto not_implemented = [] { return py::reinterpret_borrow<py::object>(Py_NotImplemented); };
   const auto in = view(x);
-  if (!in) return not_implemented();
+  if (!in || !self.shortcuts()) return not_implemented();
   Call call;
   call.kind = Collective::AllReduce;
   bool known = false;
@@ -214,6 +214,7 @@ void PyCommunicator::execute(const Prepared& prepared) {
 }
 
 void PyCommunicator::close() {
+  record(true);
   py::gil_scoped_release nogil;
   progress_.stop();
 }

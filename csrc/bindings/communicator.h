@@ -11,6 +11,9 @@
 
 namespace pyccl::bindings {
 
+/// Waits for queued work, looking at signals; needs the GIL released.
+void wait_for(Work& work);
+
 /// Objects that an operation in flight needs; let go under the GIL wherever the last reference dies.
 std::shared_ptr<pybind11::object> hold(pybind11::object object);
 
@@ -27,12 +30,20 @@ class PyCommunicator {
   Prepared resolve(const Call& call);
   /// Runs now, or behind what is already queued; the GIL is released meanwhile.
   void execute(const Prepared& prepared);
+  /// The same for messages in `arrays`.
+  void transfer(std::vector<MessageCall> messages, pybind11::handle arrays);
+  /// Queues messages; they join those queued directly before.
+  std::shared_ptr<Work> issue(std::vector<MessageCall> messages, std::shared_ptr<pybind11::object> keep);
+  /// While recording, and once closed, the shortcuts around Python's argument checks are off.
+  void record(bool on) { recording_ = on; }
+  bool shortcuts() const { return !recording_; }
   void close();
 
  private:
   Communicator core_;
   Progress progress_;
   pybind11::function build_;
+  bool recording_ = false;
 };
 
 /// An asynchronous operation and the array that it will return.
@@ -57,6 +68,7 @@ class PyPlan {
     comm_->execute(prepared_);
     return result_;
   }
+  const Prepared& prepared() const { return prepared_; }
   std::string algorithm() const { return comm_->core().algorithm_name(prepared_.call.algorithm); }
 
  private:
