@@ -27,9 +27,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 CSRC = ROOT / "csrc"
 MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
-PROBE = (
-    "#include <atomic>\n#include <bit>\n#include <concepts>\n#include <span>\nstatic_assert(__cplusplus > 201703L);\n"
-)
+# The kernels name instruction sets in the way of GCC 12.
+PROBE = "#include <bit>\n#include <span>\n#if defined(__clang__) || __GNUC__ < 12\n#error too old, or not GCC\n#endif\n"
 
 
 def load_extension_module():  # type: ignore[no-untyped-def]
@@ -50,17 +49,17 @@ def check_platform() -> str:
 
 
 def find_compiler() -> list[str]:
-    """Return the command of a C++20 compiler: $CXX, else the first of g++, c++, clang++ that is installed."""
+    """Return the command of the C++ compiler: $CXX, else the first of g++ and c++ that is installed."""
     named = shlex.split(os.environ.get("CXX", ""))
-    compiler = named or [name for name in ("g++", "c++", "clang++") if shutil.which(name)][:1]
+    compiler = named or [name for name in ("g++", "c++") if shutil.which(name)][:1]
     if not compiler or shutil.which(compiler[0]) is None:
         what = f"CXX={named[0]} is not installed" if named else "no C++ compiler was found"
-        raise SystemExit(f"error: pyccl needs a C++20 compiler, but {what} (e.g. `apt-get install g++`)")
+        raise SystemExit(f"error: pyccl needs GCC 12 or later, but {what} (e.g. `apt-get install g++`)")
     probe = subprocess.run(
         [*compiler, "-std=c++20", "-fsyntax-only", "-x", "c++", "-"], input=PROBE, text=True, capture_output=True
     )
     if probe.returncode:
-        raise SystemExit(f"error: pyccl needs a C++20 compiler (GCC >= 11, Clang >= 14):\n{probe.stderr}")
+        raise SystemExit(f"error: pyccl needs GCC 12 or later, `{compiler[0]}` fails:\n{probe.stderr}")
     return compiler
 
 

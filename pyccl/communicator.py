@@ -97,7 +97,7 @@ class Communicator(Groups):
 
     def _choose(self) -> None:
         """Hand the thresholds to the core."""
-        private = self.tuning.thresholds if len(set(self.nodes)) == 1 else self.tuning.several_nodes
+        private = self.tuning.private(self.size, several_nodes=len(set(self.nodes)) > 1)
         for name, row in COLLECTIVES.items():
             for registered, table in ((False, private), (True, self.tuning.registered)):
                 override = self._settings.algorithm.get(name)
@@ -143,8 +143,12 @@ class Communicator(Groups):
             return RESOLVERS[collective](self, *args, **options)
         except (TypeError, ValueError, ImportError) as error:
             if announce:
-                self._core.refuse(f"{type(error).__name__}: {error}", -1.0)
+                self._refuse(error)
             raise
+
+    def _refuse(self, error: Exception) -> None:
+        """Let the peers know that this rank cannot take part in the operation that they have come to."""
+        self._core.refuse(f"{type(error).__name__}: {error}", -1.0)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -216,10 +220,14 @@ class Communicator(Groups):
         through a staging area. The memory is returned when the array and all views of it are gone.
         """
         self._check_open()
-        kind = dtype_of(dtype)
-        dims = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
-        if any(n < 0 for n in dims):
-            raise ValueError(f"shape must not be negative, got {dims}")
+        try:
+            kind = dtype_of(dtype)
+            dims = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+            if any(n < 0 for n in dims):
+                raise ValueError(f"shape must not be negative, got {dims}")
+        except (TypeError, ValueError, ImportError) as error:
+            self._refuse(error)
+            raise
         nbytes = int(np.prod(dims, dtype=np.int64)) * kind.itemsize
         return self._core.allocate(kind, list(dims), nbytes, -1.0)
 

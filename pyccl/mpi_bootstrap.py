@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pyccl.errors import CommError, ConfigError, Timeout
 
@@ -37,12 +37,14 @@ class Launcher:
     name: str
     size: int
     variable: str
+    foreign: tuple[str, ...] = ()  # in the versions of MPI libraries that it cannot start
 
 
+_HYDRA = "hydra (the mpirun of MPICH and Intel MPI)"
 _LAUNCHERS = {
-    "OMPI_COMM_WORLD_SIZE": "the mpirun of Open MPI",
-    "PMI_SIZE": "hydra, the mpirun of MPICH and Intel MPI",
-    "SLURM_STEP_NUM_TASKS": "srun",
+    "OMPI_COMM_WORLD_SIZE": ("the mpirun of Open MPI", ("MPICH", "Intel(R) MPI", "MVAPICH")),
+    "PMI_SIZE": (_HYDRA, ("Open MPI",)),
+    "SLURM_STEP_NUM_TASKS": ("srun", ()),
 }
 
 
@@ -54,21 +56,45 @@ def find_launcher(environ: Mapping[str, str] = os.environ) -> Launcher | None:
     >>> find_launcher({"PMI_SIZE": "4"}).size
     4
     """
-    for variable, name in _LAUNCHERS.items():
+    for variable, (name, foreign) in _LAUNCHERS.items():
         text = environ.get(variable, "")
         if text.isdecimal():
-            return Launcher(name, int(text), variable)
+            return Launcher(name, int(text), variable, foreign)
     return None
 
 
 def import_mpi() -> Any:
-    """Return the module mpi4py.MPI; ConfigError if there is none, or no MPI library behind it."""
+    """Return mpi4py.MPI, initialised as mpi4py.rc asks; ConfigError where there is no MPI or the wrong mpirun."""
     try:
-        return importlib.import_module("mpi4py.MPI")
+        rc = importlib.import_module("mpi4py").rc
+        mpi = _load(rc)
     except ModuleNotFoundError as error:
         raise ConfigError(f"mpi4py is not installed ({error}): {INSTALL}") from error
     except (ImportError, RuntimeError) as error:
         raise ConfigError(f"mpi4py finds no MPI library: {INSTALL}\n{error}") from error
+    if rc.initialize and not mpi.Is_initialized():
+        _check_family(mpi, find_launcher())
+        if rc.threads:
+            mpi.Init_thread(getattr(mpi, f"THREAD_{rc.thread_level.upper()}"))
+        else:
+            mpi.Init()
+    return mpi
+
+
+def _load(rc: Any) -> Any:
+    """Import mpi4py.MPI without initialising MPI, which ends the process if mpirun is a foreign one."""
+    initialize, finalize = rc.initialize, rc.finalize
+    rc.initialize, rc.finalize = False, initialize if finalize is None else finalize
+    try:
+        return importlib.import_module("mpi4py.MPI")
+    finally:
+        rc.initialize, rc.finalize = initialize, finalize
+
+
+def _check_family(mpi: Any, launcher: Launcher | None) -> None:
+    version = mpi.Get_library_version()
+    if launcher is not None and any(family in version for family in launcher.foreign):
+        raise ConfigError(_wrong_mpirun(mpi, launcher))
 
 
 def _check_state(mpi: Any) -> None:
@@ -82,28 +108,32 @@ def _check_library(mpi: Any) -> None:
     """Refuse a process with two MPI libraries: mpi4py would talk to one of them, the C++ core to the other."""
     from pyccl import _core
 
-    mine, theirs = _first_line(_core.mpi_library_version(mpi.__file__)), _first_line(mpi.Get_library_version())
-    if mine != theirs:
+    linked, used = _core.mpi_library_version(mpi.__file__), mpi.Get_library_version()
+    if linked.strip("\0 \n") != used.strip("\0 \n"):
         raise ConfigError(
-            f"two MPI libraries in this process: mpi4py talks to {theirs!r}, but {mpi.__file__} is linked with "
-            f"{mine!r}. Look for LD_PRELOAD, or a program linked with another MPI"
+            f"two MPI libraries in this process: mpi4py talks to {_short(used)}, but {mpi.__file__} is linked with "
+            f"{_short(linked)}. Look for LD_PRELOAD, or a program linked with another MPI"
         )
 
 
 def _check_launcher(mpi: Any, launcher: Launcher | None) -> None:
     """Refuse N processes that each believe to be alone."""
-    if launcher is None or launcher.size == 1 or mpi.COMM_WORLD.Get_size() > 1:
-        return
-    raise ConfigError(
-        f"mpirun belongs to another MPI than mpi4py: {launcher.name} has started {launcher.size} ranks "
-        f"({launcher.variable}={launcher.size}), but mpi4py has loaded {_first_line(mpi.Get_library_version())!r} "
-        f"({mpi.__file__}), which sees 1. Use the mpirun of that MPI (`python -m mpi4py --mpi-lib-version`), or set "
-        f"MPI4PY_LIBMPI to the library of the other. To use this process alone, pass MPI.COMM_SELF"
+    if launcher is not None and launcher.size > 1 and mpi.COMM_WORLD.Get_size() == 1:
+        raise ConfigError(_wrong_mpirun(mpi, launcher) + ". To use each process alone, pass MPI.COMM_SELF")
+
+
+def _wrong_mpirun(mpi: Any, launcher: Launcher) -> str:
+    return (
+        f"the launcher belongs to another MPI than mpi4py: {launcher.name} has started {launcher.size} ranks "
+        f"({launcher.variable}={launcher.size}), but mpi4py has loaded {_short(mpi.Get_library_version())} "
+        f"({mpi.__file__}), for which this process is alone. Use the mpirun of that MPI, or point MPI4PY_LIBMPI to the "
+        f"libmpi.so of the launcher's"
     )
 
 
-def _first_line(text: str) -> str:
-    return " ".join(text.strip("\0 \n").split("\n", 1)[0].split())
+def _short(version: str) -> str:
+    """Return name and number: the first line, up to the first comma."""
+    return " ".join(version.strip("\0 \n").split("\n", 1)[0].split(",", 1)[0].split())
 
 
 class MpiBootstrap:
@@ -176,7 +206,7 @@ class MpiBootstrap:
         if self.size == 1:  # nothing to divide, and COMM_SELF stays COMM_SELF
             return None if color is None else MpiBootstrap(self._comm, timeout=self._timeout)
         self.barrier()  # Split has no deadline of its own: let a missing rank be noticed here
-        comm = self._comm.Split(self._mpi.UNDEFINED if color is None else color, key)
+        comm = cast("MPI.Intracomm", self._comm.Split(self._mpi.UNDEFINED if color is None else color, key))
         if comm == self._mpi.COMM_NULL:
             return None
         child = MpiBootstrap(comm, timeout=self._timeout, max_message=self._max_message)

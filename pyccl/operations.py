@@ -206,7 +206,8 @@ class Operations:
 
     def barrier(self, *, algorithm: str = "auto", timeout: float | None = None) -> None:
         """Return once every rank has come."""
-        self._run("barrier", algorithm=algorithm, timeout=timeout)
+        if algorithm != "auto" or timeout is not None or self._core.barrier() is NotImplemented:
+            self._run("barrier", algorithm=algorithm, timeout=timeout)
 
     def all_reduce_async(self, x: Any, op: str | Op = "sum", **options: Any) -> _core.Work:
         """Start an `all_reduce`; its arrays belong to the library until ``wait()`` has returned."""

@@ -15,7 +15,7 @@ __all__ = ["Tuning"]
 
 Rows = tuple[tuple[int, str], ...]
 UNLIMITED = 2**62
-SITUATIONS = ("thresholds", "registered", "several_nodes")
+SITUATIONS = ("thresholds", "two_ranks", "registered", "several_nodes")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Tuning:
     thresholds : mapping of str to rows
         One node, private arrays. A row is (largest size in bytes of the large side, algorithm); ascending, and the
         last one serves everything beyond.
+    two_ranks : mapping of str to rows
+        What differs from `thresholds` when there are two of them.
     registered : mapping of str to rows
         One node, arrays from `comm.empty()`.
     several_nodes : mapping of str to rows
@@ -35,6 +37,7 @@ class Tuning:
     """
 
     thresholds: Mapping[str, Rows]
+    two_ranks: Mapping[str, Rows]
     registered: Mapping[str, Rows]
     several_nodes: Mapping[str, Rows]
     source: str
@@ -54,6 +57,12 @@ class Tuning:
             given = _parse(path)
             tables = {key: {**tables[key], **given[key]} for key in SITUATIONS}
         return cls(**tables, source=str(path) if path else "the table that ships")
+
+    def private(self, size: int, *, several_nodes: bool) -> Mapping[str, Rows]:
+        """Return the thresholds for private arrays of `size` ranks."""
+        if several_nodes:
+            return self.several_nodes
+        return {**self.thresholds, **self.two_ranks} if size == 2 else self.thresholds
 
 
 def _parse(path: Path) -> dict[str, dict[str, Rows]]:

@@ -131,7 +131,7 @@ def test_every_tail_and_number_of_sources(op, name):
 @pytest.mark.parametrize(("op", "name"), CASES, ids=lambda value: getattr(value, "name", value))
 def test_block_borders_offsets_and_streams(op, name, isa):
     data, size = contributions(name), DTYPES[name].itemsize
-    block = 4096 // (4 if size == 2 and name in FLOATING else size)
+    block = 2048 // (4 if size == 2 and name in FLOATING else size)
     for case, count in enumerate((block - 1, block, block + 1, 2 * block + 3)):
         for nsources, ndests, stream in ((1, 2, True), (2, 1, True), (2, 2, False), (5, 1, False), (9, 3, True)):
             offset = (0, size, 1, 64 - size)[(case + nsources) % 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -140,9 +141,20 @@ def a_missing_peer_is_a_timeout(comm: Communicator) -> None:
         comm.barrier()
 
 
-test_one_node = mpi.checks(globals())
-test_nodes_of_two = mpi.checks(globals(), env={"PYCCL_NODE_SIZE": "2"})
-test_mpi_alone = mpi.checks(globals(), env={"PYCCL_TRANSPORT": "mpi"})
+
+def at(*sizes: int) -> dict[str, Any]:
+    """Return this module with its checks at these sizes only: every mpirun costs seconds."""
+    namespace = dict(globals())
+    for name, function in globals().items():
+        if hasattr(function, "mpi_check"):
+            known, cases = function.mpi_check
+            namespace[name] = mpi.check([n for n in known if n in sizes], cases)(functools.partial(function))
+    return namespace
+
+
+test_one_node = mpi.checks(at(2, 4))
+test_nodes_of_two = mpi.checks(at(3, 4), env={"PYCCL_NODE_SIZE": "2"})
+test_mpi_alone = mpi.checks(at(2, 3), env={"PYCCL_TRANSPORT": "mpi"})
 
 SIGNALLED = """
 import os, signal, threading, time, numpy as np, pyccl

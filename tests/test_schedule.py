@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import expected, make_inputs
 
 import pyccl.algorithms.registry
 import pyccl.collectives
@@ -19,6 +18,7 @@ import pyccl.cost
 from pyccl.algorithms import algorithms, build, get_algorithm
 from pyccl.collectives import COLLECTIVES, chunk_range, split
 from pyccl.schedule import Builder, Kind, Schedule, Step, VerificationError, decode, encode, interpret, record, verify
+from tests.oracle import expected, make_inputs
 
 Steps = list[Step]
 
@@ -239,7 +239,9 @@ def test_builder_knows_the_nodes() -> None:
 
 def test_tables_are_flat_read_only_and_round_trip() -> None:
     table = build("all_reduce", "two_shot", 3).tables[1]
-    assert table.dtype == np.int32 and table.ndim == 1 and not table.flags.writeable
+    assert table.dtype == np.int32
+    assert table.ndim == 1
+    assert not table.flags.writeable
     assert table.tolist()[:10] == [0, 2, -1, 1, 2, 0, 0, -1, 1, 0]
     assert np.array_equal(encode(decode(table)), table)
 
@@ -248,9 +250,11 @@ def test_tables_are_flat_read_only_and_round_trip() -> None:
 def test_chunk_range_is_the_even_split(count: int, nchunks: int) -> None:
     ranges = [chunk_range(count, nchunks, c) for c in range(nchunks)]
     sizes = [end - start for start, end in ranges]
-    assert ranges[0][0] == 0 and ranges[-1][1] == count
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] == count
     assert all(a[1] == b[0] for a, b in pairwise(ranges))
-    assert sizes == sorted(sizes, reverse=True) and sizes[0] - sizes[-1] <= 1
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] - sizes[-1] <= 1
     assert tuple(sizes) == split(count, nchunks)
 
 

@@ -3,6 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <array>
 #include <memory>
 #include <string>
 
@@ -11,11 +12,26 @@
 
 namespace pyccl::bindings {
 
+/// Adds a method that CPython calls without going through pybind11; `method` must stay.
+void add_method(pybind11::handle type, PyMethodDef& method);
+
 /// Waits for queued work, looking at signals; needs the GIL released.
 void wait_for(Work& work);
 
 /// Objects that an operation in flight needs; let go under the GIL wherever the last reference dies.
 std::shared_ptr<pybind11::object> hold(pybind11::object object);
+
+/// Runs without the GIL until its end of scope; leaner than pybind11's, which also looks after subinterpreters.
+class NoGil {
+ public:
+  NoGil() : state_(PyEval_SaveThread()) {}
+  ~NoGil() { PyEval_RestoreThread(state_); }
+  NoGil(const NoGil&) = delete;
+  NoGil& operator=(const NoGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
 
 class PyCommunicator {
  public:
@@ -28,6 +44,8 @@ class PyCommunicator {
 
   /// Looks the call up, building the schedule in Python when it is new.
   Prepared resolve(const Call& call);
+  /// The same for an all_reduce of plain arrays, remembering the last few: training repeats itself.
+  const Prepared& resolve_cached(const Call& call);
   /// Runs now, or behind what is already queued; the GIL is released meanwhile.
   void execute(const Prepared& prepared);
   /// The same for messages in `arrays`.
@@ -36,14 +54,21 @@ class PyCommunicator {
   std::shared_ptr<Work> issue(std::vector<MessageCall> messages, std::shared_ptr<pybind11::object> keep);
   /// While recording, and once closed, the shortcuts around Python's argument checks are off.
   void record(bool on) { recording_ = on; }
-  bool shortcuts() const { return !recording_; }
+  bool shortcuts() const { return !recording_ && !closed_; }
   void close();
 
  private:
   Communicator core_;
   Progress progress_;
+  bool closed_ = false;
   pybind11::function build_;
   bool recording_ = false;
+  struct Remembered {
+    std::uint64_t generation = 0;
+    Prepared prepared;
+  };
+  std::array<Remembered, 8> remembered_;
+  std::size_t oldest_ = 0;
 };
 
 /// An asynchronous operation and the array that it will return.
@@ -64,7 +89,7 @@ class PyPlan {
  public:
   PyPlan(std::shared_ptr<PyCommunicator> comm, Prepared prepared, pybind11::object keep, pybind11::object result)
       : comm_(std::move(comm)), prepared_(std::move(prepared)), keep_(std::move(keep)), result_(std::move(result)) {}
-  pybind11::object operator()() {
+  const pybind11::object& run() {
     comm_->execute(prepared_);
     return result_;
   }

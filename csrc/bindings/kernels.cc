@@ -109,8 +109,9 @@ void register_kernels(py::module_& m) {
         "user"_a = 0, "isa"_a = "", "dests[j] = sources[0] op sources[1] ...; non-zero when the user's op failed.");
   m.def("kernels_copy", &copy, "dst"_a, "src"_a, "stream"_a = false, "isa"_a = "");
   m.def("kernels_scale", &scale, "dst"_a, "src"_a, "dtype"_a, "factor"_a, "isa"_a = "");
-  m.def("kernels_supports", [](int op, int dtype) { return kernels::supports(op_of(op), dtype_of(dtype)); }, "op"_a,
-        "dtype"_a);
+  m.def(
+      "kernels_supports", [](int op, int dtype) { return kernels::supports(op_of(op), dtype_of(dtype)); }, "op"_a,
+      "dtype"_a);
   m.def("kernels_isa", &kernels::isa, "The instruction set in use; PYCCL_ISA may lower it.");
   m.def("kernels_isas", &isas, "The instruction sets that this CPU and this build have, best first.");
   m.def("kernels_codes", &codes, "The codes of ops and dtypes as the C++ enums have them.");

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "../mpi/mpi_remote.h"
+#include "mpi/mpi_remote.h"
 
 namespace py = pybind11;
 using namespace pybind11::literals;
@@ -12,9 +12,9 @@ using namespace pybind11::literals;
 namespace pyccl::bindings {
 namespace {
 
-std::shared_ptr<MpiRemote> make_remote(const std::string& library, std::size_t handle_bytes, std::uintptr_t communicator,
-                                       std::uintptr_t byte, std::uintptr_t null_request, int size,
-                                       std::int64_t max_message) {
+std::shared_ptr<MpiRemote> make_remote(const std::string& library, std::size_t handle_bytes,
+                                       std::uintptr_t communicator, std::uintptr_t byte, std::uintptr_t null_request,
+                                       int size, std::int64_t max_message) {
   const auto at = [](std::uintptr_t address) { return reinterpret_cast<const void*>(address); };
   return make_mpi_remote({library, handle_bytes, at(communicator), at(byte), at(null_request), size, max_message});
 }
@@ -39,8 +39,8 @@ void register_mpi(py::module_& m) {
       .def("cancel", &Remote::cancel, "request"_a, Free())
       .def_property_readonly("name", &Remote::name);
   py::class_<MpiRemote, Remote, std::shared_ptr<MpiRemote>>(m, "MpiRemote")
-      .def(py::init(&make_remote), "library"_a, "handle_bytes"_a, "communicator"_a, "byte"_a, "null_request"_a, "size"_a,
-           "max_message"_a = MpiHandles{}.max_message)
+      .def(py::init(&make_remote), "library"_a, "handle_bytes"_a, "communicator"_a, "byte"_a, "null_request"_a,
+           "size"_a, "max_message"_a = MpiHandles{}.max_message)
       .def_property_readonly("pending", &MpiRemote::pending);
   m.def("mpi_library_version", &mpi_library_version, "library"_a);
 }

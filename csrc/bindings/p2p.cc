@@ -47,6 +47,20 @@ bool fast_message(PyCommunicator& self, bool sends, py::handle array, py::handle
   return true;
 }
 
+template <bool sends> PyObject* call_message(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  try {
+    if (count != 3) throw py::type_error("send and recv take an array, a rank and a tag");
+    return PyBool_FromLong(fast_message(*py::cast<PyCommunicator*>(py::handle(self)), sends, args[0], args[1], args[2]));
+  } catch (...) {
+    py::detail::try_translate_exceptions();
+    return nullptr;
+  }
+}
+
+PyMethodDef message_method(const char* name, PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t), const char* doc) {
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)), METH_FASTCALL, doc};
+}
+
 struct Calls {
   std::vector<MessageCall> messages;
   std::vector<Prepared> collectives;
@@ -115,7 +129,7 @@ void wait_for(Work& work) {
 void PyCommunicator::transfer(std::vector<MessageCall> messages, py::handle arrays) {
   std::shared_ptr<py::object> keep;
   if (progress_.busy()) keep = hold(py::reinterpret_borrow<py::object>(arrays));
-  py::gil_scoped_release nogil;
+  const NoGil nogil;
   if (!keep) return core_.transfer(std::move(messages));
   const auto work = issue(std::move(messages), std::move(keep));
   wait_for(*work);
@@ -141,15 +155,13 @@ void register_point_to_point(py::module_& m) {
       .def(py::init(&make_message), "sends"_a, "peer"_a, "tag"_a, "array"_a, "timeout"_a);
   const py::object communicator = m.attr("Communicator");
   py::class_<PyCommunicator, std::shared_ptr<PyCommunicator>>(communicator)
-      .def("send", [](PyCommunicator& c, py::handle x, py::handle dest, py::handle tag) {
-            return fast_message(c, true, x, dest, tag);
-          }, "x"_a, "dest"_a, "tag"_a)
-      .def("recv", [](PyCommunicator& c, py::handle out, py::handle source, py::handle tag) {
-            return fast_message(c, false, out, source, tag);
-          }, "out"_a, "source"_a, "tag"_a)
       .def("launch", &launch, "messages"_a, "plans"_a)
       .def("launch_async", &launch_async, "messages"_a, "plans"_a, "result"_a)
       .def("record", &PyCommunicator::record, "on"_a);
+  static PyMethodDef send = message_method("send", &call_message<true>, "send(self, x, dest, tag)");
+  static PyMethodDef recv = message_method("recv", &call_message<false>, "recv(self, out, source, tag)");
+  add_method(communicator, send);
+  add_method(communicator, recv);
 }
 
 }  // namespace pyccl::bindings

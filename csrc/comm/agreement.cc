@@ -30,7 +30,7 @@ Communicator::Verdict Communicator::compare_on_node(const Fingerprint& mine) con
       v.status = Verdict::Aborted;
       v.rank_a = rank;
       v.a = other;
-      std::memcpy(v.reason, node_->notice(rank), kReasonBytes - 1);
+      std::memcpy(v.reason, node_->reason(rank), kReasonBytes - 1);
     } else if (v.status == Verdict::Agreed) {
       v.status = Verdict::Mismatch;
       v.rank_b = rank;

@@ -38,7 +38,6 @@ std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeou
     throw std::runtime_error("comm.empty: " + failure);
   }
   guarded(timeout, [&](const Deadline& deadline) {
-    region->id = next_region_++;
     region->bases.assign(static_cast<std::size_t>(setup_.size), nullptr);
     region->bases[setup_.rank] = region->own;
     if (setup_.size == 1) return;
@@ -68,7 +67,7 @@ std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeou
     mine.extent = failure.empty() ? 0 : 1;
     if (agree(mine, deadline).extent != 0) throw Refused("comm.empty: a rank could not map its peers' memory " + failure);
   });
-  regions_.add(region);
+  region->id = next_region_++;  // what has failed on all ranks has no number on any
   return region;
 }
 

@@ -30,6 +30,9 @@ struct Call {
 /// Where every chunk of `call` lies on `rank`, for a program of `nchunks` chunks.
 Layout make_layout(const Call& call, int rank, int size, int nchunks);
 
+/// The same for an uneven all_to_all once all counts are known, `all[r]` being rank r's send_counts and recv_counts.
+Layout make_layout(const std::vector<std::int64_t>& all, int rank, int size);
+
 /// Elements of input and output that `call` reads and writes on `rank`.
 std::int64_t input_elements(const Call& call, int rank, int size);
 

@@ -53,6 +53,7 @@ int Communicator::algorithm_index(const std::string& name) {
 void Communicator::set_choices(Collective kind, bool registered, std::vector<Choice> choices) {
   if (choices.empty()) throw std::invalid_argument("no algorithm to choose from");
   choices_[registered][static_cast<int>(kind)] = std::move(choices);
+  ++generation_;
 }
 
 int Communicator::choose(Collective kind, bool registered, std::int64_t bytes) const {
@@ -77,6 +78,7 @@ void Communicator::add_program(int algorithm, const Schedule& schedule) {
 }
 
 bool Communicator::prepare(Prepared& p) {
+  if (!p.call.send_counts.empty() && setup_.size > 1 && !prepare_counts(p)) return false;
   Call& call = p.call;
   const bool automatic = call.algorithm < 0;
   const std::int64_t bytes = call_bytes(call, setup_.size);
@@ -213,6 +215,7 @@ void Communicator::run_agreed(const Prepared& p, const Deadline& deadline, const
     const Verdict verdict = agree(mine, deadline);
     act_on(verdict, mine);
     layout.largest = verdict.extent;
+    if (p.counts) layout = exchange_counts(p, deadline);
   }
   engine_.run(*p.staged, bind(p, layout), deadline, {}, false, static_cast<int>(sequence_ % 4096));
 }
@@ -282,8 +285,8 @@ void Communicator::refuse(const std::string& reason, double timeout) {
     mine.sequence = sequence_;
     if (node_) {
       const std::size_t n = std::min(reason.size(), kReasonBytes - 1);
-      std::copy_n(reason.data(), n, node_->notice(setup_.rank));
-      node_->notice(setup_.rank)[n] = 0;
+      std::copy_n(reason.data(), n, node_->next_reason());
+      node_->next_reason()[n] = 0;
     }
     refusal_ = reason;
     agree(mine, deadline);

@@ -17,6 +17,8 @@
 
 namespace pyccl {
 
+struct CountsExchange;
+
 /// A call with everything looked up: what runs without the GIL and without Python.
 struct Prepared {
   Call call;
@@ -24,6 +26,14 @@ struct Prepared {
   std::shared_ptr<const Layout> staged_layout, direct_layout;
   std::shared_ptr<Region> input_region, output_region;
   std::vector<char*> peer_inputs, peer_outputs;  // by rank; empty without a direct program
+  std::shared_ptr<CountsExchange> counts;        // of an all_to_all with uneven counts
+};
+
+/// Before an uneven all_to_all every rank learns what every other sends and expects: those who pass chunks on must know
+/// their sizes, and all must see when two ranks disagree.
+struct CountsExchange {
+  std::vector<std::int64_t> own, all;  // per rank: its send_counts, then its recv_counts
+  Prepared gather;
 };
 
 class Communicator {
@@ -55,8 +65,8 @@ class Communicator {
   bool has_program(Collective kind, int algorithm, int root) const;
   void add_program(int algorithm, const Schedule& schedule);
 
-  /// Looks everything up; needs the GIL. When the program of the call is missing returns false and leaves the algorithm
-  /// in `call.algorithm`.
+  /// Looks everything up; needs the GIL. When a program is missing returns false and leaves the call that wants it, with
+  /// its algorithm, in `prepared.call`.
   bool prepare(Prepared& prepared);
   /// Runs it; any thread, without the GIL. Calls are serialised in the order in which they come.
   void execute(const Prepared& prepared);
@@ -72,6 +82,8 @@ class Communicator {
   /// Collective: memory of `bytes` bytes on every rank, mapped by all ranks of the node.
   std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout);
   Regions& regions() { return regions_; }
+  /// Changes with everything that a Prepared call was looked up in.
+  std::uint64_t generation() const { return generation_ + regions_.generation(); }
 
  private:
   struct Key { Collective kind; int algorithm; int root; auto operator<=>(const Key&) const = default; };
@@ -88,6 +100,8 @@ class Communicator {
   Fingerprint fingerprint(const Prepared& prepared) const;
   void run(const Prepared& prepared, const Deadline& deadline);
   void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);
+  bool prepare_counts(Prepared& prepared);
+  Layout exchange_counts(const Prepared& prepared, const Deadline& deadline);
   bool all_registered(const Fingerprint& mine) const;
   bool any_registered() const;
   Verdict compare_on_node(const Fingerprint& mine) const;
@@ -114,6 +128,7 @@ class Communicator {
   std::map<Key, Compiled> programs_;
   Scratch premultiplied_;
   Regions regions_;
+  std::uint64_t generation_ = 1;
   std::uint32_t next_region_ = 1;
   std::mutex order_;
   std::uint32_t sequence_ = 0;

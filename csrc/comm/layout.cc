@@ -94,6 +94,26 @@ Layout make_layout(const Call& call, int rank, int size, int nchunks) {
   return layout;
 }
 
+Layout make_layout(const std::vector<std::int64_t>& all, int rank, int size) {
+  Layout layout;
+  const auto p = static_cast<std::size_t>(size), chunks = p * p, me = static_cast<std::size_t>(rank);
+  layout.counts.reserve(chunks);
+  layout.input_offsets.assign(chunks, 0);
+  layout.output_offsets.assign(chunks, 0);
+  for (std::size_t src = 0; src < p; ++src) {
+    layout.counts.insert(layout.counts.end(), &all[2 * p * src], &all[2 * p * src] + p);
+  }
+  std::int64_t sent = 0, received = 0;
+  for (std::size_t other = 0; other < p; ++other) {
+    layout.input_offsets[me * p + other] = sent;
+    layout.output_offsets[other * p + me] = received;
+    sent += layout.counts[me * p + other];
+    received += layout.counts[other * p + me];
+  }
+  layout.largest = *std::max_element(layout.counts.begin(), layout.counts.end());
+  return layout;
+}
+
 std::int64_t input_elements(const Call& call, int rank, int size) {
   switch (call.kind) {
     case Collective::AllGather:

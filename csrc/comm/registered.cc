@@ -4,7 +4,13 @@
 
 namespace pyccl {
 
+void Regions::add(std::shared_ptr<Region> region) {
+  regions_.push_back(std::move(region));
+  ++generation_;
+}
+
 void Regions::remove(const Region* region) {
+  ++generation_;
   std::erase_if(regions_, [&](const auto& r) { return r.get() == region; });
 }
 

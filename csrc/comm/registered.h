@@ -21,15 +21,16 @@ struct Region {
 /// Addresses to regions. Used under the GIL only.
 class Regions {
  public:
-  void add(std::shared_ptr<Region> region) { regions_.push_back(std::move(region)); }
+  void add(std::shared_ptr<Region> region);
   void remove(const Region* region);
   /// The region that holds all of [data, data + bytes), or nullptr.
   std::shared_ptr<Region> find(const void* data, std::int64_t bytes) const;
   std::size_t size() const { return regions_.size(); }
-  void clear() { regions_.clear(); }
+  std::uint64_t generation() const { return generation_; }
 
  private:
   std::vector<std::shared_ptr<Region>> regions_;
+  std::uint64_t generation_ = 0;
 };
 
 /// The same array on every rank: allocation number and offset, 0 for private memory. Offsets stay below 2^40.

@@ -9,7 +9,7 @@
 
 namespace pyccl {
 
-inline constexpr std::size_t kReasonBytes = 160;
+inline constexpr std::size_t kReasonBytes = shm::kReasonBytes;
 inline constexpr std::size_t kVerdictOffset = 192;  // in a rank's notice area, behind its own reason
 
 /// A failure that all ranks see at the same operation: the communicator stays usable.

@@ -50,13 +50,9 @@ std::shared_ptr<Work> Progress::push(std::function<void()> operation, std::share
   if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
   queue_.emplace_back(std::move(operation), work);
   last_ = std::move(batch);
+  ++outstanding_;
   wake_.notify_one();
   return work;
-}
-
-bool Progress::busy() const {
-  const std::lock_guard lock(mutex_);
-  return running_ || !queue_.empty();
 }
 
 void Progress::stop() {
@@ -77,7 +73,6 @@ void Progress::loop() {
     if (queue_.empty()) return;
     auto [operation, work] = std::move(queue_.front());
     queue_.pop_front();
-    running_ = true;
     lock.unlock();
     std::exception_ptr error;
     try {
@@ -86,9 +81,7 @@ void Progress::loop() {
       error = std::current_exception();
     }
     operation = nullptr;
-    lock.lock();
-    running_ = false;  // before the waiter goes on: its next operation need not queue
-    lock.unlock();
+    --outstanding_;  // before the waiter goes on: its next operation need not queue
     work->complete(std::move(error));
     lock.lock();
   }

@@ -1,6 +1,7 @@
 // Asynchronous operations of one communicator: a queue and the one thread that runs it, started by the first of them.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -40,7 +41,7 @@ class Progress {
   /// Adds to the batch at the end of the queue; false if there is none, or it has ended.
   bool join(const std::shared_ptr<Job>& job);
   /// True while something is queued or running: later operations must queue, too, to keep the order.
-  bool busy() const;
+  bool busy() const { return outstanding_.load(std::memory_order_acquire) != 0; }
   /// Lets the queue run dry and joins. An operation that hangs ends at its deadline.
   void stop();
 
@@ -51,7 +52,8 @@ class Progress {
   std::condition_variable wake_;
   std::deque<std::pair<std::function<void()>, std::shared_ptr<Work>>> queue_;
   std::shared_ptr<Batch> last_;  // the batch at the end of the queue, or the one that runs
-  bool running_ = false, stopping_ = false;
+  std::atomic<int> outstanding_ = 0;
+  bool stopping_ = false;
   std::thread thread_;
 };
 

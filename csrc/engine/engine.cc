@@ -77,7 +77,7 @@ struct Engine::Lane {
   Segment segment;
   std::size_t round = 0;
   bool posted = false;
-  std::vector<Remote::Request> pending;
+  Pending pending;
 };
 
 char* Engine::resolve(const Segment& s, const Place& place) const {
@@ -131,29 +131,35 @@ void Engine::execute(const Segment& s, const Pass& pass) {
   }
 }
 
-void Engine::post(const Segment& s, const Round& round, std::vector<Remote::Request>& pending) {
+void Engine::post(const Segment& s, const Round& round, Pending& pending) {
   for (const Message& m : round.recvs) {
     const std::int64_t bytes = s.count(m.chunk) * s.item;
-    if (bytes > 0) pending.push_back(remote_->recv(resolve(s, m.place), bytes, m.peer, s.tag));
+    if (bytes > 0) pending.add(remote_->recv(resolve(s, m.place), bytes, m.peer, s.tag));
   }
   for (const Message& m : round.sends) {
     const std::int64_t bytes = s.count(m.chunk) * s.item;
-    if (bytes > 0) pending.push_back(remote_->send(resolve(s, m.place), bytes, m.peer, s.tag));
+    if (bytes > 0) pending.add(remote_->send(resolve(s, m.place), bytes, m.peer, s.tag));
   }
 }
 
-void Engine::finish(std::vector<Remote::Request>& pending, const Deadline& deadline) {
+Pending::~Pending() {
+  for (const Remote::Request request : requests_) remote_->cancel(request);
+}
+
+bool Pending::test() {
+  return std::erase_if(requests_, [this](Remote::Request request) { return remote_->test(request); }) != 0;
+}
+
+void Engine::finish(Pending& pending, const Deadline& deadline) {
   Backoff backoff(deadline);
   while (!pending.empty()) {
-    const auto done = std::remove_if(pending.begin(), pending.end(), [&](Remote::Request r) { return remote_->test(r); });
-    if (done != pending.end()) backoff.progressed();
+    if (pending.test()) backoff.progressed();
     else backoff.idle();
-    pending.erase(done, pending.end());
   }
 }
 
 bool Engine::run_segment(const Segment& s, const Deadline& deadline, const Check* check, bool entered) {
-  std::vector<Remote::Request> pending;
+  Pending pending(remote_);
   for (const Round& round : s.program.rounds) {
     for (const Pass& pass : round.before) execute(s, pass);
     post(s, round, pending);
@@ -179,7 +185,7 @@ bool Engine::advance(Lane& lane) {
       post(lane.segment, round, lane.pending);
       lane.posted = moved = true;
     }
-    std::erase_if(lane.pending, [&](Remote::Request r) { return remote_->test(r); });
+    if (!lane.pending.empty()) lane.pending.test();
     if (!lane.pending.empty()) return moved;
     for (const Pass& pass : round.after) execute(lane.segment, pass);
     ++lane.round;
@@ -198,9 +204,10 @@ void Engine::run_lanes(const Program& program, const Binding& b, const Deadline&
   const std::int64_t piece = program.scratch * round_up(unit * item, kLine);
   char* scratch = scratch_.reserve(std::max<std::int64_t>(piece * lanes, 1));
   std::vector<Lane> active;
+  active.reserve(static_cast<std::size_t>(lanes));
   std::int64_t next = 0;
   for (int i = 0; i < lanes; ++i) {
-    active.push_back({{program, b, next++, unit, item, scratch + i * piece, false, tag * kLanes + i}, 0, false, {}});
+    active.push_back({{program, b, next++, unit, item, scratch + i * piece, false, tag * kLanes + i}, 0, false, Pending(remote_)});
   }
   Backoff backoff(deadline);
   for (int open = lanes; open > 0;) {

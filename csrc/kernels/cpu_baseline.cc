@@ -10,6 +10,8 @@ namespace {
 
 inline constexpr int kVectorBytes = 16;
 
+#include "kernels/half.h"
+
 bool available() { return true; }
 
 template <class V> [[gnu::always_inline]] inline void stream_store(char* to, V value) {
@@ -17,10 +19,6 @@ template <class V> [[gnu::always_inline]] inline void stream_store(char* to, V v
 }
 inline void stream_fence() {}
 
-#include "kernels/half.h"
-#include "kernels/ops.h"
-#include "kernels/lanes.h"
-#include "kernels/loops.h"
 #include "kernels/entry.h"
 
 }  // namespace

@@ -22,9 +22,7 @@ namespace {
 
 inline constexpr int kVectorBytes = 32;
 
-template <class V> [[gnu::always_inline]] inline __m256 widen_half(V half) {
-  return _mm256_cvtph_ps((__m128i)half);
-}
+template <class V> [[gnu::always_inline]] inline __m256 widen_half(V half) { return _mm256_cvtph_ps((__m128i)half); }
 [[gnu::always_inline]] inline __m128i narrow_half(__m256 value) {
   return _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT);
 }
@@ -33,9 +31,6 @@ template <class V> [[gnu::always_inline]] inline void stream_store(char* to, V v
 }
 [[gnu::always_inline]] inline void stream_fence() { _mm_sfence(); }
 
-#include "kernels/ops.h"
-#include "kernels/lanes.h"
-#include "kernels/loops.h"
 #include "kernels/entry.h"
 
 }  // namespace

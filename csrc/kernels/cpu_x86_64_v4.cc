@@ -34,9 +34,6 @@ template <class V> [[gnu::always_inline]] inline void stream_store(char* to, V v
 }
 [[gnu::always_inline]] inline void stream_fence() { _mm_sfence(); }
 
-#include "kernels/ops.h"
-#include "kernels/lanes.h"
-#include "kernels/loops.h"
 #include "kernels/entry.h"
 
 }  // namespace

@@ -1,5 +1,7 @@
 // From a run-time Reduction to the loops. Textual, see ops.h.
 
+#include "kernels/loops.h"
+
 /// Copies `count` lanes into the accumulator. The lanes past `count` up to a whole vector are zero.
 template <class E> void fill(typename E::V* accumulator, const char* source, std::int64_t count) {
   std::int64_t i = 0;
@@ -105,8 +107,10 @@ struct Scaler {
   template <class E> void run(std::int64_t lanes) const {
     const auto by = static_cast<typename E::Lane>(factor);
     std::int64_t i = 0;
-    for (; i + kLanes<E> <= lanes; i += kLanes<E>) E::store(dst + i * E::bytes, E::multiply(E::load(src + i * E::bytes), by));
-    if (i < lanes) store_part<E>(dst + i * E::bytes, E::multiply(load_part<E>(src + i * E::bytes, lanes - i), by), lanes - i);
+    for (; i + kLanes<E> <= lanes; i += kLanes<E>)
+      E::store(dst + i * E::bytes, E::multiply(E::load(src + i * E::bytes), by));
+    if (i < lanes)
+      store_part<E>(dst + i * E::bytes, E::multiply(load_part<E>(src + i * E::bytes, lanes - i), by), lanes - i);
   }
 };
 

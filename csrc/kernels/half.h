@@ -1,11 +1,12 @@
 // binary16 <-> binary32 for CPUs without the instruction, same bits as the instruction. Textual, see ops.h.
 // Subnormals are built by adding to a normal number, not by scaling, so that a flush-to-zero mode does not lose them.
+// Not inlined: a call is nothing beside these thirty instructions, and there are hundreds of loops.
 
 using HalfVector = std::uint16_t __attribute__((vector_size(kVectorBytes / 2)));
 using WordVector = std::int32_t __attribute__((vector_size(kVectorBytes)));
 using FloatVector = float __attribute__((vector_size(kVectorBytes)));
 
-inline FloatVector widen_half(HalfVector half) {
+[[gnu::noinline]] FloatVector widen_half(HalfVector half) {
   constexpr int kExponent = 0x7c00 << 13, kRebias = (127 - 15) << 23;
   const WordVector bits = __builtin_convertvector(half, WordVector);
   const WordVector magnitude = (bits & 0x7fff) << 13, exponent = magnitude & kExponent;
@@ -18,7 +19,7 @@ inline FloatVector widen_half(HalfVector half) {
   return (FloatVector)(result | ((bits & 0x8000) << 16));
 }
 
-inline HalfVector narrow_half(FloatVector value) {
+[[gnu::noinline]] HalfVector narrow_half(FloatVector value) {
   constexpr int kInfinity = 255 << 23, kTooLarge = (127 + 16) << 23, kSmallestNormal = 113 << 23;
   constexpr int kAlign = (127 - 15 + 23 - 10 + 1) << 23;  // adding this float leaves the subnormal's bits at the end
   const WordVector bits = (WordVector)value, magnitude = bits & 0x7fffffff;

@@ -3,7 +3,9 @@
 
 namespace pyccl::kernels {
 
-namespace baseline { extern const Variant kVariant; }
+namespace baseline {
+extern const Variant kVariant;
+}
 
 std::span<const Variant* const> variants() {
   static constexpr const Variant* kAll[] = {&baseline::kVariant};

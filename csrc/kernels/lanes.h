@@ -1,9 +1,9 @@
 // How elements become vector lanes. Textual, see ops.h; the including file has defined kVectorBytes,
 // widen_half and narrow_half.
 
-template <class T, int Bytes = kVectorBytes> struct VectorOf {
-  typedef T type __attribute__((vector_size(Bytes)));
-};
+#include "kernels/ops.h"
+
+template <class T, int Bytes = kVectorBytes> struct VectorOf { typedef T type __attribute__((vector_size(Bytes))); };
 template <class T, int Bytes = kVectorBytes> using Vector = typename VectorOf<T, Bytes>::type;
 
 using Floats = Vector<float>;

@@ -1,8 +1,10 @@
-// The loops over lanes. Textual, see ops.h; the including file has also defined stream_store and stream_fence.
+// The loops over lanes. Textual, see ops.h; the including file has defined stream_store and stream_fence.
 // ivdep below: a dest is equal to a source or disjoint from it, hence no iteration depends on another.
 
-inline constexpr int kFan = 4;             // sources folded per pass
-inline constexpr int kBlockBytes = 4096;   // of accumulator: stays in L1 beside the lines of kFan sources
+#include "kernels/lanes.h"
+
+inline constexpr int kFan = 4;            // sources folded per pass
+inline constexpr int kBlockBytes = 2048;  // of accumulator: stays in L1 beside the lines of kFan sources
 template <class E> inline constexpr std::int64_t kBlock = kBlockBytes / static_cast<int>(sizeof(typename E::Lane));
 template <class E> using Accumulator = typename E::V[kBlock<E> / kLanes<E>];
 
@@ -44,9 +46,8 @@ template <class Op, class E, int Sources, bool Resume, int Dests> struct Pass {
   }
 };
 
-template <class Op, class E, bool Resume, int Dests>
-void pass(typename E::V* accumulator, const char* const* sources, int nsources, char* const* dests,
-          std::int64_t count) {
+template <class Op, class E, bool Resume, int Dests> void pass(typename E::V* accumulator, const char* const* sources,
+                                                               int nsources, char* const* dests, std::int64_t count) {
   switch (nsources) {
     case 1: return Pass<Op, E, 1, Resume, Dests>::run(accumulator, sources, dests, count);
     case 2: return Pass<Op, E, 2, Resume, Dests>::run(accumulator, sources, dests, count);
@@ -55,9 +56,8 @@ void pass(typename E::V* accumulator, const char* const* sources, int nsources, 
   }
 }
 
-template <class Op, class E, bool Resume>
-void pass(typename E::V* accumulator, const char* const* sources, int nsources, char* const* dests, int ndests,
-          std::int64_t count) {
+template <class Op, class E, bool Resume> void pass(typename E::V* accumulator, const char* const* sources,
+                                                    int nsources, char* const* dests, int ndests, std::int64_t count) {
   switch (ndests) {
     case 0: return pass<Op, E, Resume, 0>(accumulator, sources, nsources, dests, count);
     case 1: return pass<Op, E, Resume, 1>(accumulator, sources, nsources, dests, count);
@@ -82,19 +82,20 @@ inline void stream_copy(char* dst, const char* src, std::int64_t bytes) {
   stream_fence();
 }
 
-/// Divides and rounds. Whole vectors are written, past `count` too.
+/// Divides and rounds `count` elements of the accumulator.
 template <class E> void finish(char* to, const typename E::V* accumulator, std::int64_t count, std::int64_t divisor) {
   using Lane = typename E::Lane;
-  const auto by = static_cast<Lane>(divisor);
   if constexpr (std::is_floating_point_v<Lane>) {
+    const auto by = static_cast<Lane>(divisor);
     const Lane reciprocal = 1 / by;
-    if ((divisor & (divisor - 1)) == 0) {  // then the reciprocal is exact, and a product is faster
-      for (std::int64_t i = 0; i < count; i += kLanes<E>)
-        E::store(to + i * E::bytes, E::multiply(accumulator[i / kLanes<E>], reciprocal));
-      return;
-    }
-    for (std::int64_t i = 0; i < count; i += kLanes<E>)
-      E::store(to + i * E::bytes, E::divide(accumulator[i / kLanes<E>], by));
+    const std::int64_t whole = count - count % kLanes<E>;
+    const bool exact = (divisor & (divisor - 1)) == 0;  // then the reciprocal is, too, and a product is faster
+    const auto quotient = [&](typename E::V value) __attribute__((always_inline)) {
+      return exact ? E::multiply(value, reciprocal) : E::divide(value, by);
+    };
+    for (std::int64_t i = 0; i < whole; i += kLanes<E>)
+      E::store(to + i * E::bytes, quotient(accumulator[i / kLanes<E>]));
+    if (whole < count) store_part<E>(to + whole * E::bytes, quotient(accumulator[whole / kLanes<E>]), count - whole);
   }
 }
 
@@ -102,11 +103,13 @@ template <class E> void finish(char* to, const typename E::V* accumulator, std::
 template <class E> void emit(const Job& job, const typename E::V* accumulator, std::int64_t start, std::int64_t count) {
   const char* ready = reinterpret_cast<const char*>(accumulator);
   alignas(kVectorBytes) char finished[E::bytes * kBlock<E>];
+  int done = 0;
   if (job.divisor != 1 || E::bytes != sizeof(typename E::Lane)) {
-    finish<E>(finished, accumulator, count, job.divisor);
-    ready = finished;
+    char* first = job.stream ? finished : job.dests[done++] + start * E::bytes;
+    finish<E>(first, accumulator, count, job.divisor);
+    ready = first;
   }
-  for (int d = 0; d < job.ndests; ++d) {
+  for (int d = done; d < job.ndests; ++d) {
     char* to = job.dests[d] + start * E::bytes;
     if (job.stream) stream_bytes(to, ready, count * E::bytes);
     else __builtin_memcpy(to, ready, static_cast<std::size_t>(count * E::bytes));

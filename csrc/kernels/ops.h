@@ -1,5 +1,6 @@
-// Every reduction operation, once, on vectors of lanes. Textual: each cpu_*.cc includes it inside the namespace of
-// its instruction set, so that no function compiled for a newer CPU can stand in for one of the baseline.
+// Every reduction operation, once, on vectors of lanes. Textual: each cpu_*.cc includes entry.h, which
+// includes loops.h, lanes.h and this file, inside the namespace of its instruction set, so that no function compiled
+// for a newer CPU can stand in for one of the baseline.
 
 struct Sum {
   template <class V> [[gnu::always_inline]] static V apply(V a, V b) { return a + b; }
@@ -16,8 +17,7 @@ struct ComplexProd {
   }
 
  private:
-  template <class V, std::size_t... I>
-  [[gnu::always_inline]] static V apply(V a, V b, std::index_sequence<I...>) {
+  template <class V, std::size_t... I> [[gnu::always_inline]] static V apply(V a, V b, std::index_sequence<I...>) {
     using Index = decltype(a < a);
     const V real = __builtin_shuffle(a, Index{(I & ~std::size_t{1})...});
     const V imaginary = __builtin_shuffle(a, Index{(I | 1)...});

@@ -1,9 +1,9 @@
-#include "library.h"
+#include "mpi/library.h"
 
 #include <dlfcn.h>
 
-#include "../core/error.h"
-#include "mpi_remote.h"
+#include "core/error.h"
+#include "mpi/mpi_remote.h"
 
 namespace pyccl {
 namespace mpi {

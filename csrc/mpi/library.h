@@ -1,5 +1,5 @@
-// The few MPI functions the transport needs, found at run time: no MPI header, nothing linked, so one build serves every
-// MPI and cannot disagree with the one in use.
+// The few MPI functions the transport needs, found at run time: no MPI header, nothing linked, so one build serves
+// every MPI and cannot disagree with the one in use.
 #pragma once
 
 #include <cstddef>
@@ -9,9 +9,7 @@ namespace pyccl::mpi {
 
 /// MPI_Status is 20 bytes in MPICH, 24 in Open MPI, 32 in the MPI-5 ABI. Room for more spares us MPI_STATUS_IGNORE,
 /// whose value differs between the libraries.
-struct alignas(16) Status {
-  unsigned char bytes[256];
-};
+struct alignas(16) Status { unsigned char bytes[256]; };
 
 /// A shared object that this process has loaded already.
 class Library {

@@ -1,4 +1,4 @@
-#include "mpi_remote.h"
+#include "mpi/mpi_remote.h"
 
 #include <algorithm>
 #include <cstring>
@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "../core/error.h"
-#include "library.h"
+#include "core/error.h"
+#include "mpi/library.h"
 
 namespace pyccl {
 namespace {
@@ -28,7 +28,8 @@ template <class Handle> struct Message {
 
   std::string describe() const {
     return std::string(kind == Kind::Send ? "send of " : "receive of ") + std::to_string(bytes) + " bytes " +
-           (kind == Kind::Send ? "to" : "from") + " rank " + std::to_string(peer) + " (tag " + std::to_string(tag) + ")";
+           (kind == Kind::Send ? "to" : "from") + " rank " + std::to_string(peer) + " (tag " + std::to_string(tag) +
+           ")";
   }
 };
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "../engine/transport.h"
+#include "engine/transport.h"
 
 namespace pyccl {
 
@@ -33,10 +33,10 @@ inline constexpr int kMpiTags = 32768;
 ///
 /// After `test` has thrown, the request stays, and every further `test` throws the same, until `cancel`.
 ///
-/// `cancel` is best effort. A receive that no message has met yet is withdrawn, and its memory is free again. MPI cannot
-/// withdraw one whose message is arriving, nor, in practice, any send: those are only let go, so their memory must stay
-/// mapped until the communicator is freed. `cancel` of a request that is gone does nothing, and nothing calls MPI after
-/// it has been finalised, so both are safe while cleaning up.
+/// `cancel` is best effort. A receive that no message has met yet is withdrawn, and its memory is free again. MPI
+/// cannot withdraw one whose message is arriving, nor, in practice, any send: those are only let go, so their memory
+/// must stay mapped until the communicator is freed. `cancel` of a request that is gone does nothing, and nothing calls
+/// MPI after it has been finalised, so both are safe while cleaning up.
 class MpiRemote : public Remote {
  public:
   virtual int pending() const = 0;
@@ -45,8 +45,8 @@ class MpiRemote : public Remote {
 /// Throws std::invalid_argument for handles that make no sense, TransportError if the library lacks a function.
 std::unique_ptr<MpiRemote> make_mpi_remote(const MpiHandles& handles);
 
-/// What the MPI that a loaded module depends on says it is. It differs from what the module itself reports when a second
-/// MPI library has got in between (LD_PRELOAD, a program linked with another MPI).
+/// What the MPI that a loaded module depends on says it is. It differs from what the module itself reports when a
+/// second MPI library has got in between (LD_PRELOAD, a program linked with another MPI).
 std::string mpi_library_version(const std::string& library);
 
 }  // namespace pyccl

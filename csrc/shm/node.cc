@@ -71,12 +71,9 @@ void Node::meet(const Deadline& deadline) {
   if (policy_.crowded) {
     own.round.store(g, std::memory_order_release);
     arrivals_ += static_cast<std::uint64_t>(count_);
-    if (hub().arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == arrivals_) {
-      post(hub().epoch, g, hub().sleepers);
-    } else {
-      wait_equal(hub().epoch, g, hub().sleepers, policy_, deadline, *this);
-    }
-    return;
+    const std::uint64_t outstanding = arrivals_ - hub().arrived.fetch_add(1, std::memory_order_acq_rel) - 1;
+    if (outstanding == 0) return post(hub().epoch, g, hub().sleepers);
+    return wait_equal(hub().epoch, g, hub().sleepers, policy_, deadline, *this);
   }
   post(own.round, g, own.waiters);
   for (int i = 0; i < count_; ++i) {

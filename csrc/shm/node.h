@@ -42,7 +42,8 @@ class Node final : public Local, private Interrupt {
   void meet(const Deadline& deadline) override;
   void next_segment() override { ++segment_index_; }
   char* staging(int rank) const override { return staging_[local_[rank]] + (segment_index_ & 1) * kStagingHalf; }
-  std::int64_t staging_bytes() const override { return kStagingHalf; }
+  /// Small pieces stay in the caches, but each costs two meetings: worth it where meetings are cheap.
+  std::int64_t staging_bytes() const override { return policy_.yields > 0 ? kStagingHalf / 4 : kStagingHalf; }
   char* inline_staging(int rank) const override {
     return block(local_[rank]).half[segment_index_ & 1].inline_staging;
   }
@@ -57,6 +58,9 @@ class Node final : public Local, private Interrupt {
   }
   /// What `rank` announced for the last meeting. Valid until the next but one.
   const Fingerprint& announced(int rank) const { return block(local_[rank]).half[meeting_ & 1].line.fingerprint; }
+  /// Why this rank refuses the operation of the next meeting, and why `rank` refused that of the last one.
+  char* next_reason() { return block(me_).reasons[(meeting_ + 1) & 1]; }
+  const char* reason(int rank) const { return block(local_[rank]).reasons[meeting_ & 1]; }
   char* notice(int rank) const { return block(local_[rank]).notice; }
 
   /// What the operation is, for the messages of a wait that fails.

@@ -13,15 +13,18 @@ namespace {
 
 constexpr double kSlice = 0.05;  // the longest sleep between two looks at signals, deadlines and peers
 
-bool spin(const std::atomic<std::uint32_t>& word, std::uint32_t value, double seconds) {
-  for (int i = 0; i < 4000; ++i) {  // about 10 us without a look at the clock
+bool poll_equal(const std::atomic<std::uint32_t>& word, std::uint32_t value, int times) {
+  for (int i = 0; i < times; ++i) {
     if (word.load(std::memory_order_acquire) == value) return true;
   }
+  return false;
+}
+
+bool spin(const std::atomic<std::uint32_t>& word, std::uint32_t value, double seconds) {
+  if (poll_equal(word, value, 4000)) return true;  // about 10 us without a look at the clock
   const double end = monotonic_seconds() + seconds;
   do {
-    for (int i = 0; i < 256; ++i) {
-      if (word.load(std::memory_order_acquire) == value) return true;
-    }
+    if (poll_equal(word, value, 256)) return true;
   } while (monotonic_seconds() < end);
   return false;
 }

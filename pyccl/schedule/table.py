@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyccl.collectives import Collective, collective
+from pyccl.errors import ConfigError
 
 
-class VerificationError(ValueError):
+class VerificationError(ConfigError):
     """A schedule does not do what its collective promises, or cannot run to its end."""
 
 
@@ -91,7 +92,7 @@ class Schedule:
     commutative_only : bool
         Whether the operation must be commutative (otherwise being associative is enough).
     tables : tuple of int32 arrays, one per rank, shape (n,), read-only
-        Flat steps ``kind, chunk, source_chunk or -1, npeers, peer...``; kinds are those of `Kind`.
+        Flat steps ``kind, chunk, source_chunk or -1, npeers, peer...``, peers ascending; kinds are those of `Kind`.
     """
 
     collective: str
