@@ -19,8 +19,8 @@ from pyccl.errors import CommError
 from pyccl.explain import Explanation
 from pyccl.group import Groups
 from pyccl.ops import Op
-from pyccl.splitting import agree_to_split
 from pyccl.schedule import verify
+from pyccl.splitting import agree_to_split
 from pyccl.tuning import Tuning
 
 __all__ = ["Communicator", "init"]

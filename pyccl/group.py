@@ -89,14 +89,16 @@ class OperationGroup(Operations, PointToPoint):
         return call.result
 
     def _submit(self, collective: str, *args: Any, **options: Any) -> _core.Work:
-        raise ValueError(f"inside a group call {collective}, not {collective}_async: group(asynchronous=True) gives a Work")
+        raise ValueError(
+            f"inside a group call {collective}, not {collective}_async: group(asynchronous=True) gives a Work"
+        )
 
     def _exchange_async(self, call: Exchange) -> _core.Work:
         raise ValueError("inside a group call send, recv and sendrecv: group(asynchronous=True) gives a Work")
 
 
 class Groups(Operations, PointToPoint):
-    """What a communicator adds to its operations: run them at once, or hand them to the group that is being recorded."""
+    """A communicator's way to run its operations: at once, or by handing them to the group that is being recorded."""
 
     _recording: OperationGroup | None = None
     _closed: bool

@@ -151,9 +151,7 @@ class PointToPoint:
             return out
         return self._exchange(recv(self._group(), out, source, tag=tag, timeout=timeout))
 
-    def sendrecv(
-        self, x: Any, dest: int, out: Any, source: int, *, tag: int = 0, timeout: float | None = None
-    ) -> Any:
+    def sendrecv(self, x: Any, dest: int, out: Any, source: int, *, tag: int = 0, timeout: float | None = None) -> Any:
         """Send `x` to one rank while `out` is filled by another; return `out`.
 
         Parameters

@@ -53,6 +53,12 @@ def check(size: int, body: Callable[[Communicator], Any], timeout: float = 10.0)
     return results
 
 
+def launch(comm: Communicator, *calls: Callable[[], Any]) -> None:
+    with comm.group():
+        for call in calls:
+            call()
+
+
 def pattern(nbytes: int, seed: int) -> Any:
     return np.random.default_rng(seed).integers(0, 256, nbytes, np.uint8)
 
@@ -108,10 +114,7 @@ def test_a_mismatch_raises_at_both_ends_and_leaves_the_pair_usable(sent: Any, ta
     def body(comm: Communicator) -> str:
         x = np.ones(5)
         with pytest.raises(pyccl.MismatchError) as caught:
-            if comm.rank == 0:
-                comm.send(sent, 1, tag=tag)
-            else:
-                comm.recv(x, 0)
+            comm.send(sent, 1, tag=tag) if comm.rank == 0 else comm.recv(x, 0)
         assert np.array_equal(x, np.ones(5))
         if comm.rank == 0:
             comm.send(np.arange(5.0), 1)
@@ -175,7 +178,7 @@ def test_bad_arguments_are_local() -> None:
             with pytest.raises(error):
                 function(*arguments)
         for options in ({"tag": -1}, {"tag": 2**31}, {"timeout": 0}):
-            with pytest.raises(ValueError, match="tag|timeout"):
+            with pytest.raises(ValueError, match=r"tag|timeout"):
                 comm.send(x, 1 - comm.rank, **options)
         if comm.rank:
             comm.recv(x, 0)
@@ -226,10 +229,13 @@ def test_a_failure_inside_a_group_does_not_stop_the_rest() -> None:
     def body(comm: Communicator) -> None:
         peer = 1 - comm.rank
         out, total = np.empty(2), np.empty(2)
-        with pytest.raises(pyccl.MismatchError), comm.group():
-            comm.sendrecv(np.ones(3 + comm.rank), peer, np.empty(3 + comm.rank), peer)
-            comm.sendrecv(np.full(2, 1.0 + comm.rank), peer, out, peer)
-            comm.all_reduce(np.ones(2), out=total)
+        with pytest.raises(pyccl.MismatchError):
+            launch(
+                comm,
+                lambda: comm.sendrecv(np.ones(3 + comm.rank), peer, np.empty(3 + comm.rank), peer),
+                lambda: comm.sendrecv(np.full(2, 1.0 + comm.rank), peer, out, peer),
+                lambda: comm.all_reduce(np.ones(2), out=total),
+            )
         assert out.tolist() == [1.0 + peer] * 2
         assert total.tolist() == [2, 2]
 
@@ -240,14 +246,12 @@ def test_an_exception_inside_a_group_launches_nothing_and_refuses_its_collective
     def body(comm: Communicator) -> None:
         total = np.zeros(2)
         if comm.rank == 0:
-            with pytest.raises(ZeroDivisionError), comm.group():
-                comm.all_reduce(np.ones(2), out=total)
-                raise ZeroDivisionError
+            with pytest.raises(ZeroDivisionError):
+                launch(comm, lambda: comm.all_reduce(np.ones(2), out=total), lambda: 1 // 0)
             with pytest.raises(TypeError), comm.group():
                 comm.all_reduce("x")
-            with pytest.raises(ValueError, match="itself"), comm.group():
-                comm.send(np.ones(2), 0)
-                comm.barrier()
+            with pytest.raises(ValueError, match="itself"):
+                launch(comm, lambda: comm.send(np.ones(2), 0), comm.barrier)
         else:
             for words in ("ZeroDivisionError", "TypeError", "itself"):
                 with pytest.raises(pyccl.PeerAborted, match=words), comm.group():

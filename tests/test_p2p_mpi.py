@@ -1,4 +1,4 @@
-"""Messages, groups and split between processes: on one node, on several that PYCCL_NODE_SIZE makes, and by MPI alone."""
+"""Messages, groups and split between processes: on one node, on several by PYCCL_NODE_SIZE, and by MPI alone."""
 
 from __future__ import annotations
 
@@ -52,10 +52,7 @@ def a_mismatch_raises_at_both_ends(comm: Communicator) -> None:
     for count in (3, 50_000):
         if comm.rank < 2:
             with pytest.raises(pyccl.MismatchError, match=r"rank 0 calls send.*tag=1.*rank 1 calls recv.*tag=2"):
-                if comm.rank == 0:
-                    comm.send(np.ones(count), 1, tag=1)
-                else:
-                    comm.recv(np.ones(count), 0, tag=2)
+                comm.send(np.ones(count), 1, tag=1) if comm.rank == 0 else comm.recv(np.ones(count), 0, tag=2)
         comm.barrier()
         assert comm.sendrecv(np.ones(2), ring(comm)[0], np.zeros(2), ring(comm)[1]).tolist() == [1, 1]
 
@@ -139,7 +136,6 @@ def a_missing_peer_is_a_timeout(comm: Communicator) -> None:
                 own.recv(np.empty(5), 1, tag=7, timeout=0.3)
             assert time.monotonic() - start < 5
         comm.barrier()
-
 
 
 def at(*sizes: int) -> dict[str, Any]:

@@ -42,7 +42,8 @@ bool fast_message(PyCommunicator& self, bool sends, py::handle array, py::handle
   const auto to = small_int(peer, self.core().size());
   const auto label = small_int(tag, std::int64_t{1} << 31);
   const auto seen = view(array);
-  if (!to || !label || !seen || !self.shortcuts() || *to == self.core().rank() || (!sends && !seen->writable)) return false;
+  if (!to || !label || !seen || !self.shortcuts() || *to == self.core().rank() || (!sends && !seen->writable))
+    return false;
   self.transfer({{sends, *to, *label, seen->dtype, seen->elements, seen->data, -1.0}}, array);
   return true;
 }
@@ -50,14 +51,16 @@ bool fast_message(PyCommunicator& self, bool sends, py::handle array, py::handle
 template <bool sends> PyObject* call_message(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   try {
     if (count != 3) throw py::type_error("send and recv take an array, a rank and a tag");
-    return PyBool_FromLong(fast_message(*py::cast<PyCommunicator*>(py::handle(self)), sends, args[0], args[1], args[2]));
+    return PyBool_FromLong(
+        fast_message(*py::cast<PyCommunicator*>(py::handle(self)), sends, args[0], args[1], args[2]));
   } catch (...) {
     py::detail::try_translate_exceptions();
     return nullptr;
   }
 }
 
-PyMethodDef message_method(const char* name, PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t), const char* doc) {
+PyMethodDef message_method(const char* name, PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t),
+                           const char* doc) {
   return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)), METH_FASTCALL, doc};
 }
 

@@ -30,8 +30,9 @@ void check_own_messages(const std::vector<MessageCall>& messages, int rank) {
     if (m.peer == rank) balance += m.sends ? 1 : -1;
   }
   if (balance == 0) return;
-  throw std::invalid_argument("rank " + std::to_string(rank) + (balance > 0 ? " sends to itself what it does not receive"
-                                                                            : " receives from itself what it does not send"));
+  throw std::invalid_argument(
+      "rank " + std::to_string(rank) +
+      (balance > 0 ? " sends to itself what it does not receive" : " receives from itself what it does not send"));
 }
 
 bool Batch::add(const std::shared_ptr<Job>& job) {
@@ -67,8 +68,10 @@ void Batch::fail(const std::exception_ptr& error) {
   for (const auto& job : jobs) job->work->complete(error);
 }
 
-Exchange::Exchange(int rank, int size, shm::Node* node, Remote* remote, double timeout, const std::function<void()>* poll)
-    : rank_(rank), node_(node), remote_(remote), timeout_(timeout), poll_(poll), channels_(2 * static_cast<std::size_t>(size)) {}
+Exchange::Exchange(int rank, int size, shm::Node* node, Remote* remote, double timeout,
+                   const std::function<void()>* poll)
+    : rank_(rank), node_(node), remote_(remote), timeout_(timeout), poll_(poll),
+      channels_(2 * static_cast<std::size_t>(size)) {}
 
 Exchange::Channel& Exchange::channel(const MessageCall& message) {
   auto& slot = channels_[2 * static_cast<std::size_t>(message.peer) + (message.sends ? 1 : 0)];
@@ -139,7 +142,8 @@ void Exchange::settle(Item& item) {
 }
 
 void Exchange::complete(Job& job) {
-  if (job.work) job.work->complete(job.mismatch.empty() ? nullptr : std::make_exception_ptr(MismatchError(job.mismatch)));
+  if (job.work)
+    job.work->complete(job.mismatch.empty() ? nullptr : std::make_exception_ptr(MismatchError(job.mismatch)));
   std::erase_if(jobs_, [&](const std::shared_ptr<Job>& j) { return j.get() == &job; });
 }
 
@@ -169,7 +173,8 @@ void Exchange::abandon(const std::exception_ptr& error) {
   jobs_.clear();
 }
 
-/// One step of a wait: spin, then yield, then sleep. Only polling sees a message from another node, so sleeps are short then.
+/// One step of a wait: spin, then yield, then sleep. Only polling sees a message from another node, so sleeps are short
+/// then.
 void Exchange::wait(Patience& p, const Batch* batch) {
   ++p.rounds;
   double pause = kLook;
@@ -226,11 +231,9 @@ void Exchange::check_peer(const Transfer& transfer) {
   if (!on_node(peer) || !node_->died(peer)) return;
   const std::string text = "rank " + std::to_string(peer) + " died before it finished " + transfer.describe();
   const Transfer* const before = &transfer;
-  while (advance()) {
-  }
-  const bool pending = std::any_of(busy_.begin(), busy_.end(), [&](const Channel* c) {
-    return c->queue.front().transfer.get() == before;
-  });
+  while (advance()) {}
+  const bool pending = std::any_of(busy_.begin(), busy_.end(),
+                                   [&](const Channel* c) { return c->queue.front().transfer.get() == before; });
   if (!pending) return;
   node_->break_off(shm::Broken::PeerLost, peer, text);
   node_->throw_broken();
@@ -239,8 +242,8 @@ void Exchange::check_peer(const Transfer& transfer) {
 void Exchange::time_out(const Item& item) {
   const Transfer& t = *item.transfer;
   const std::string peer = std::to_string(t.peer());
-  const std::string text = t.describe() + " timed out after " + std::to_string(item.deadline.seconds()) + " s: rank " + peer +
-                           (t.message().sends ? " has not received it" : " has not sent it");
+  const std::string text = t.describe() + " timed out after " + std::to_string(item.deadline.seconds()) + " s: rank " +
+                           peer + (t.message().sends ? " has not received it" : " has not sent it");
   if (node_) node_->break_off(shm::Broken::Timeout, t.peer(), text);
   throw Timeout(text, {t.peer()});
 }

@@ -147,7 +147,8 @@ class RemoteReceive final : public Transfer {
 
 }  // namespace
 
-std::unique_ptr<Transfer> make_remote_transfer(const MessageCall& message, int rank, std::uint32_t sequence, Remote& remote) {
+std::unique_ptr<Transfer> make_remote_transfer(const MessageCall& message, int rank, std::uint32_t sequence,
+                                               Remote& remote) {
   if (message.sends) return std::make_unique<RemoteSend>(message, rank, sequence, remote);
   return std::make_unique<RemoteReceive>(message, rank, sequence, remote);
 }

@@ -8,6 +8,7 @@
 
 namespace pyccl {
 
-std::unique_ptr<Transfer> make_remote_transfer(const MessageCall& message, int rank, std::uint32_t sequence, Remote& remote);
+std::unique_ptr<Transfer> make_remote_transfer(const MessageCall& message, int rank, std::uint32_t sequence,
+                                               Remote& remote);
 
 }  // namespace pyccl
