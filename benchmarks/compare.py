@@ -54,6 +54,8 @@ def environment_of(peer: Peer, places: Places) -> dict[str, str]:
     folder = places.of(peer.venv)
     env = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
     env |= {"OMP_NUM_THREADS": "1", "PATH": f"{folder}/bin:{env['PATH']}", "VIRTUAL_ENV": str(folder)}
+    if peer.backend == "pyccl":  # this checkout, with the extension built in it or installed for it
+        env["PYTHONPATH"] = str(HERE.parent)
     return env | {key: value.format(venv=folder) for key, value in peer.env.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from pyccl import _core
 
-__all__ = ["NumpyArray", "dtype_of", "empty_like", "like", "overlap", "resolve"]
+__all__ = ["NumpyArray", "dtype_of", "empty_like", "like", "name_of", "overlap", "resolve"]
 
 NumpyArray = npt.NDArray[Any]
 
@@ -33,6 +34,12 @@ def dtype_of(spec: Any) -> np.dtype[Any]:
     if dtype.name not in SUPPORTED or not dtype.isnative:
         raise TypeError(f"dtype must be one of {', '.join(sorted(SUPPORTED))}, got {dtype}")
     return dtype
+
+
+@cache
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Return the dtype's name, which NumPy puts together anew, and slowly, each time."""
+    return dtype.name
 
 
 def _bfloat16() -> np.dtype[Any]:
@@ -99,9 +106,9 @@ def resolve(x: Any, name: str, *, writable: bool = False) -> NumpyArray:
     a = _to_numpy(x, name)
     if isinstance(a, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array")
-    if a.dtype.name == "bfloat16":
+    if name_of(a.dtype) == "bfloat16":
         _bfloat16()
-    if a.dtype.name not in SUPPORTED or a.dtype.fields is not None:
+    if name_of(a.dtype) not in SUPPORTED or a.dtype.fields is not None:
         raise TypeError(f"{name} has dtype {a.dtype}, which pyccl does not handle")
     if not a.dtype.isnative:
         raise TypeError(f"{name} has dtype {a.dtype}, which is not of native byte order")

@@ -11,12 +11,13 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Protocol
 
 import numpy as np
 
 from pyccl import _core
-from pyccl.arrays import NumpyArray, empty_like, overlap, resolve
+from pyccl.arrays import NumpyArray, empty_like, name_of, overlap, resolve
 from pyccl.collectives import COLLECTIVES, split
 from pyccl.ops import Op, check_op, resolve_op
 
@@ -44,26 +45,38 @@ class Resolved:
 def _counts(counts: Sequence[int] | None, size: int, name: str = "counts") -> tuple[int, ...]:
     if counts is None:
         return ()
-    values = tuple(int(c) for c in counts)
+    try:
+        values = tuple(index(c) for c in counts)
+    except TypeError:
+        raise TypeError(f"{name} must be integers, one per rank, got {counts!r}") from None
     if len(values) != size:
         raise ValueError(f"{name} must have one entry per rank, got {len(values)} for {size} ranks")
     if any(c < 0 for c in values):
         raise ValueError(f"{name} must not be negative, got {min(values)}")
+    if sum(values) >= 2**60:
+        raise ValueError(f"{name} are more elements than any memory holds: {sum(values)}")
     return values
 
 
 def _root(root: int, size: int) -> int:
-    if not 0 <= root < size:
+    try:
+        rank = index(root)
+    except TypeError:
+        raise TypeError(f"root must be an integer, got {type(root).__name__}") from None
+    if not 0 <= rank < size:
         raise ValueError(f"root must be in [0, {size}), got {root}")
-    return int(root)
+    return rank
 
 
 def seconds(timeout: float | None) -> float:  # -1 stands for the communicator's
     if timeout is None:
         return -1.0
-    value = float(timeout)
+    try:
+        value = float(timeout)
+    except (TypeError, ValueError):
+        value = math.nan
     if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
+        raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
     return value
 
 
@@ -98,8 +111,8 @@ def _call(
     dtype = array.dtype if array is not None else np.dtype(np.uint8)
     user, details = 0, 0
     if op is not None:
-        check_op(op, dtype.name)
-        user = op.address(dtype.name)
+        check_op(op, name_of(dtype))
+        user = op.address(name_of(dtype))
         details = op.fingerprint
     if counts:
         details = zlib.crc32(struct.pack(f"<{len(counts)}q", *counts), details)

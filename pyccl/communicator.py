@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Sequence
+from operator import index
 from types import TracebackType
 from typing import Any
 
@@ -118,6 +119,8 @@ class Communicator(Groups):
 
     def algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int) -> int:
         """Return the core's number of an algorithm, -1 for "auto" where the table's choice will do."""
+        if not isinstance(name, str):
+            raise TypeError(f"algorithm must be a name, got {type(name).__name__}")
         ordered = op is not None and not op.commutative
         if name == "auto":
             if not ordered:
@@ -222,7 +225,7 @@ class Communicator(Groups):
         self._check_open()
         try:
             kind = dtype_of(dtype)
-            dims = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+            dims = _shape(shape)
             if any(n < 0 for n in dims):
                 raise ValueError(f"shape must not be negative, got {dims}")
         except (TypeError, ValueError, ImportError) as error:
@@ -259,6 +262,13 @@ class Communicator(Groups):
 
     def __repr__(self) -> str:
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"
+
+
+def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(index(n) for n in ((shape,) if hasattr(shape, "__index__") else shape))
+    except TypeError:
+        raise TypeError(f"shape must be an integer or a sequence of them, got {shape!r}") from None
 
 
 def _close(core: _core.Communicator, bootstrap: Bootstrap) -> None:

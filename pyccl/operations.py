@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pyccl.collectives import COLLECTIVES
 from pyccl.ops import Op
 
 if TYPE_CHECKING:
     from pyccl import _core
 
 __all__ = ["Operations"]
+
+_ALL_REDUCE, _REDUCE_SCATTER, _ALL_GATHER, _BROADCAST = (
+    COLLECTIVES[name].code for name in ("all_reduce", "reduce_scatter", "all_gather", "broadcast")
+)
 
 
 class Operations:
@@ -58,7 +63,7 @@ class Operations:
         array([1., 1., 1.])
         """
         if algorithm == "auto" and timeout is None:
-            result = self._core.all_reduce(x, op, out)  # plain NumPy arrays; all else is looked at below
+            result = self._core.fast(_ALL_REDUCE, x, op, out, -1)  # plain NumPy arrays; all else is looked at below
             if result is not NotImplemented:
                 return result
         return self._run("all_reduce", x, op, out=out, algorithm=algorithm, timeout=timeout)
@@ -88,6 +93,10 @@ class Operations:
         >>> comm.reduce_scatter(np.arange(4.0))    # 1 rank
         array([0., 1., 2., 3.])
         """
+        if counts is None and algorithm == "auto" and timeout is None:
+            result = self._core.fast(_REDUCE_SCATTER, x, op, out, -1)
+            if result is not NotImplemented:
+                return result
         return self._run("reduce_scatter", x, op, counts=counts, out=out, algorithm=algorithm, timeout=timeout)
 
     def all_gather(
@@ -113,6 +122,10 @@ class Operations:
         >>> comm.all_gather(np.arange(2))    # 1 rank
         array([0, 1])
         """
+        if counts is None and algorithm == "auto" and timeout is None:
+            result = self._core.fast(_ALL_GATHER, x, None, out, -1)
+            if result is not NotImplemented:
+                return result
         return self._run("all_gather", x, counts=counts, out=out, algorithm=algorithm, timeout=timeout)
 
     def broadcast(self, x: Any, *, root: int = 0, algorithm: str = "auto", timeout: float | None = None) -> Any:
@@ -124,6 +137,10 @@ class Operations:
             The same shape and dtype on every rank; it need not be writable on the root.
         root : int, default 0
         """
+        if type(root) is int and algorithm == "auto" and timeout is None:
+            result = self._core.fast(_BROADCAST, x, None, None, root)
+            if result is not NotImplemented:
+                return result
         return self._run("broadcast", x, root=root, algorithm=algorithm, timeout=timeout)
 
     def reduce(

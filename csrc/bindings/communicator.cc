@@ -4,10 +4,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <array>
-#include <span>
-
 #include "bindings/arrays.h"
+#include "bindings/fast.h"
 #include "core/error.h"
 
 namespace py = pybind11;
@@ -15,120 +13,6 @@ using namespace pybind11::literals;
 
 namespace pyccl::bindings {
 namespace {
-
-void check_signals() {
-  py::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-}
-
-Schedule make_schedule(const Communicator& core, Collective kind, int root, const py::tuple& built) {
-  Schedule s;
-  s.collective = kind;
-  s.size = core.size();
-  s.root = root;
-  s.nchunks = built[0].cast<int>();
-  const auto tables = built[1].cast<py::sequence>();
-  if (static_cast<int>(tables.size()) != s.size) throw std::invalid_argument("a schedule needs a table per rank");
-  for (int r = 0; r < s.size; ++r) {
-    const auto table = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>::ensure(tables[r]);
-    s.ranks.push_back(decode_table({table.data(), static_cast<std::size_t>(table.size())}, r, s.size, s.nchunks));
-  }
-  return s;
-}
-
-/// The interned names of the operations that need no object: compared by address on the fast path.
-struct OpName {
-  PyObject* text;
-  OpKind op;
-};
-
-const std::array<OpName, 8>& op_names() {
-  static const std::array<OpName, 8> names{{{PyUnicode_InternFromString("sum"), OpKind::Sum},
-                                            {PyUnicode_InternFromString("avg"), OpKind::Avg},
-                                            {PyUnicode_InternFromString("prod"), OpKind::Prod},
-                                            {PyUnicode_InternFromString("min"), OpKind::Min},
-                                            {PyUnicode_InternFromString("max"), OpKind::Max},
-                                            {PyUnicode_InternFromString("band"), OpKind::Band},
-                                            {PyUnicode_InternFromString("bor"), OpKind::Bor},
-                                            {PyUnicode_InternFromString("bxor"), OpKind::Bxor}}};
-  return names;
-}
-
-/// all_reduce of plain arrays with a named operation; NotImplemented for everything that needs a closer look.
-py::object fast_all_reduce(PyCommunicator& self, py::handle x, py::handle op, py::handle out) {
-  const auto not_implemented = [] { return py::reinterpret_borrow<py::object>(Py_NotImplemented); };
-  const auto in = view(x);
-  if (!in || !self.shortcuts()) return not_implemented();
-  Call call;
-  call.kind = Collective::AllReduce;
-  bool known = false;
-  for (const OpName& name : op_names()) {
-    if (name.text != op.ptr()) continue;
-    call.op = name.op;
-    known = true;
-    break;
-  }
-  if (!known || !kernels::supports(call.op, in->dtype)) return not_implemented();
-  py::object result;
-  if (out.ptr() == x.ptr()) {
-    if (!in->writable) return not_implemented();
-    result = py::reinterpret_borrow<py::object>(out);
-    call.output = in->data;
-  } else if (out.is_none()) {
-    const auto array = py::reinterpret_borrow<py::array>(x);
-    py::array fresh(array.dtype(), std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
-    call.output = fresh.mutable_data();
-    result = std::move(fresh);
-  } else {
-    return not_implemented();
-  }
-  call.dtype = in->dtype;
-  call.input = in->data;
-  call.count = in->elements;
-  self.execute(self.resolve_cached(call));
-  return result;
-}
-
-/// Called by CPython without an argument tuple: at 8 bytes the call costs more than the operation.
-PyObject* call_all_reduce(PyObject* self, PyObject* const* args, Py_ssize_t count) {
-  try {
-    if (count != 3) throw py::type_error("all_reduce takes x, op and out");
-    return fast_all_reduce(*py::cast<PyCommunicator*>(py::handle(self)), args[0], args[1], args[2]).release().ptr();
-  } catch (...) {
-    py::detail::try_translate_exceptions();
-    return nullptr;
-  }
-}
-
-PyObject* call_barrier(PyObject* self, PyObject*) {
-  try {
-    auto& comm = *py::cast<PyCommunicator*>(py::handle(self));
-    if (!comm.shortcuts()) Py_RETURN_NOTIMPLEMENTED;
-    comm.execute(comm.resolve_cached(Call{}));
-    Py_RETURN_NONE;
-  } catch (...) {
-    py::detail::try_translate_exceptions();
-    return nullptr;
-  }
-}
-
-PyObject* call_plan(PyObject* self, PyObject* args, PyObject* kwargs) {
-  try {
-    if (PyTuple_GET_SIZE(args) != 0 || kwargs != nullptr) throw py::type_error("a plan takes no arguments");
-    return py::object(py::cast<PyPlan*>(py::handle(self))->run()).release().ptr();
-  } catch (...) {
-    py::detail::try_translate_exceptions();
-    return nullptr;
-  }
-}
-
-void add_fast_methods(py::handle type) {
-  static PyMethodDef all_reduce{"all_reduce", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_all_reduce)),
-                                METH_FASTCALL, "all_reduce(self, x, op, out)"};
-  static PyMethodDef barrier{"barrier", &call_barrier, METH_NOARGS, "barrier(self)"};
-  add_method(type, all_reduce);
-  add_method(type, barrier);
-}
 
 struct Arguments {
   int kind, op, algorithm, root;
@@ -216,96 +100,12 @@ py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype&
   char* data = region->own;
   const py::capsule owner(new Owner{self, region}, [](void* p) {
     std::unique_ptr<Owner> o(static_cast<Owner*>(p));
-    o->comm->core().regions().remove(o->region.get());
+    o->comm->forget(o->region.get());
   });
   return py::array(dtype, std::move(shape), data, owner);
 }
 
 }  // namespace
-
-void add_method(py::handle type, PyMethodDef& method) {
-  PyObject* descriptor = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &method);
-  if (descriptor == nullptr || PyObject_SetAttrString(type.ptr(), method.ml_name, descriptor) != 0) throw py::error_already_set();
-  Py_DECREF(descriptor);
-}
-
-std::shared_ptr<py::object> hold(py::object object) {
-  return {new py::object(std::move(object)), [](py::object* p) {
-            py::gil_scoped_acquire gil;
-            delete p;
-          }};
-}
-
-PyCommunicator::PyCommunicator(Communicator::Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote,
-                               py::function build)
-    : core_(std::move(setup), std::move(node), std::move(remote)), build_(std::move(build)) {
-  core_.set_poll(check_signals);
-}
-
-Prepared PyCommunicator::resolve(const Call& call) {
-  for (;;) {
-    Prepared p;
-    p.call = call;
-    if (core_.prepare(p)) return p;
-    const std::string name = core_.algorithm_name(p.call.algorithm);
-    const auto built = build_(static_cast<int>(p.call.kind), name, p.call.root).cast<py::tuple>();
-    core_.add_program(p.call.algorithm, make_schedule(core_, p.call.kind, p.call.root, built));
-  }
-}
-
-const Prepared& PyCommunicator::resolve_cached(const Call& call) {
-  const std::uint64_t now = core_.generation();
-  for (const Remembered& r : remembered_) {
-    const Call& c = r.prepared.call;
-    if (r.generation == now && c.kind == call.kind && c.input == call.input && c.output == call.output && c.count == call.count &&
-        c.dtype == call.dtype && c.op == call.op) {
-      return r.prepared;
-    }
-  }
-  Remembered& r = remembered_[oldest_++ % remembered_.size()];
-  r = {0, resolve(call)};
-  r.generation = core_.generation();
-  return r.prepared;
-}
-
-void PyCommunicator::execute(const Prepared& prepared) {
-  if (closed_) throw CommError("the communicator is closed");
-  const NoGil nogil;
-  if (!progress_.busy()) return core_.execute(prepared);
-  auto work = progress_.submit([&] { core_.execute(prepared); });
-  work->wait_for(-1);
-  work->rethrow();
-}
-
-void PyCommunicator::close() {
-  closed_ = true;
-  py::gil_scoped_release nogil;
-  progress_.stop();
-}
-
-py::object PyWork::wait(py::object timeout) {
-  const double limit = timeout.is_none() ? -1 : timeout.cast<double>();
-  const double end = monotonic_seconds() + limit;
-  for (;;) {
-    {
-      py::gil_scoped_release nogil;
-      const double slice = limit < 0 ? 0.05 : std::min(0.05, std::max(0.0, end - monotonic_seconds()));
-      if (work_->wait_for(slice)) break;
-    }
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (limit >= 0 && monotonic_seconds() >= end) {
-      throw Timeout("the operation is still running after " + std::to_string(limit) + " s", {});
-    }
-  }
-  work_->rethrow();
-  return result_;
-}
-
-py::object PyWork::result() {
-  if (!done()) throw py::value_error("the operation is still running: call wait() first");
-  work_->rethrow();
-  return result_;
-}
 
 void register_communicator(py::module_& m) {
   py::class_<shm::Segment, std::shared_ptr<shm::Segment>>(m, "Segment")

@@ -12,9 +12,6 @@
 
 namespace pyccl::bindings {
 
-/// Adds a method that CPython calls without going through pybind11; `method` must stay.
-void add_method(pybind11::handle type, PyMethodDef& method);
-
 /// Waits for queued work, looking at signals; needs the GIL released.
 void wait_for(Work& work);
 
@@ -45,7 +42,9 @@ class PyCommunicator {
   /// Looks the call up, building the schedule in Python when it is new.
   Prepared resolve(const Call& call);
   /// The same for an all_reduce of plain arrays, remembering the last few: training repeats itself.
-  const Prepared& resolve_cached(const Call& call);
+  /// Shared: another thread's call may push it out while it runs.
+  std::shared_ptr<const Prepared> resolve_cached(const Call& call);
+  void forget(const Region* region);
   /// Runs now, or behind what is already queued; the GIL is released meanwhile.
   void execute(const Prepared& prepared);
   /// The same for messages in `arrays`.
@@ -65,7 +64,7 @@ class PyCommunicator {
   bool recording_ = false;
   struct Remembered {
     std::uint64_t generation = 0;
-    Prepared prepared;
+    std::shared_ptr<const Prepared> prepared;
   };
   std::array<Remembered, 8> remembered_;
   std::size_t oldest_ = 0;

@@ -6,6 +6,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/communicator.h"
+#include "bindings/fast.h"
 #include "comm/verdict.h"
 #include "core/error.h"
 
@@ -41,7 +42,7 @@ std::optional<int> small_int(py::handle object, std::int64_t limit) {
 bool fast_message(PyCommunicator& self, bool sends, py::handle array, py::handle peer, py::handle tag) {
   const auto to = small_int(peer, self.core().size());
   const auto label = small_int(tag, std::int64_t{1} << 31);
-  const auto seen = view(array);
+  const auto seen = plain(array.ptr());
   if (!to || !label || !seen || !self.shortcuts() || *to == self.core().rank() || (!sends && !seen->writable))
     return false;
   self.transfer({{sends, *to, *label, seen->dtype, seen->elements, seen->data, -1.0}}, array);

@@ -19,7 +19,7 @@ Communicator::Verdict Communicator::compare_on_node(const Fingerprint& mine) con
   v.extent = mine.extent;
   if (mine.kind == kAborted) {
     v.status = Verdict::Aborted;
-    std::memcpy(v.reason, refusal_.data(), std::min(refusal_.size(), kReasonBytes - 1));
+    std::memcpy(v.reason, refusal_.data(), std::min<std::size_t>(refusal_.size(), shm::kReasonBytes - 1));
   }
   if (!node_) return v;
   for (int rank : node_->ranks()) {
@@ -30,7 +30,7 @@ Communicator::Verdict Communicator::compare_on_node(const Fingerprint& mine) con
       v.status = Verdict::Aborted;
       v.rank_a = rank;
       v.a = other;
-      std::memcpy(v.reason, node_->reason(rank), kReasonBytes - 1);
+      std::memcpy(v.reason, node_->reason(rank), shm::kReasonBytes - 1);
     } else if (v.status == Verdict::Agreed) {
       v.status = Verdict::Mismatch;
       v.rank_b = rank;
@@ -43,7 +43,7 @@ Communicator::Verdict Communicator::compare_on_node(const Fingerprint& mine) con
 void Communicator::act_on(const Verdict& v, const Fingerprint& mine) const {
   if (v.status == Verdict::Agreed || mine.kind == kAborted) return;
   if (v.status == Verdict::Aborted) {
-    const std::string reason(v.reason, strnlen(v.reason, kReasonBytes));
+    const std::string reason(v.reason, strnlen(v.reason, shm::kReasonBytes));
     const Fingerprint shown = mine;
     throw PeerAborted("rank " + std::to_string(v.rank_a) + " refused to take part in " + describe_call(shown) + ": " + reason,
                       v.rank_a, reason);
@@ -57,18 +57,18 @@ void Communicator::exchange(Remote& remote, int to, int from, const void* out, v
                             const Deadline& deadline) {
   const int tag = 32767;
   const auto n = static_cast<std::int64_t>(bytes);
-  const Remote::Request pending[2] = {remote.recv(in, n, from, tag), remote.send(out, n, to, tag)};
-  for (const Remote::Request request : pending) {
-    for (int spins = 0; !remote.test(request); ++spins) {
-      if (spins < 200) continue;
-      const timespec pause{0, spins < 2000 ? 1000 : 200000};
-      nanosleep(&pause, nullptr);
-      if (spins % 256 != 0) continue;
-      deadline.poll();
-      if (deadline.remaining() < 0) {
-        throw Timeout("timed out after " + std::to_string(deadline.seconds()) + " s: rank " + std::to_string(from) +
-                          " did not arrive at operation #" + std::to_string(sequence_), {from});
-      }
+  Pending pending(&remote);
+  pending.add(remote.recv(in, n, from, tag));
+  pending.add(remote.send(out, n, to, tag));
+  for (int spins = 0; !pending.empty(); ++spins) {
+    if (pending.test() || spins < 200) continue;
+    const timespec pause{0, spins < 2000 ? 1000 : 200000};
+    nanosleep(&pause, nullptr);
+    if (spins % 256 != 0) continue;
+    deadline.poll();
+    if (deadline.remaining() < 0) {
+      throw Timeout("timed out after " + std::to_string(deadline.seconds()) + " s: rank " + std::to_string(from) +
+                        " did not arrive at operation #" + std::to_string(sequence_), {from});
     }
   }
 }

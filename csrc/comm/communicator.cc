@@ -284,7 +284,7 @@ void Communicator::refuse(const std::string& reason, double timeout) {
     mine.kind = kAborted;
     mine.sequence = sequence_;
     if (node_) {
-      const std::size_t n = std::min(reason.size(), kReasonBytes - 1);
+      const std::size_t n = std::min<std::size_t>(reason.size(), shm::kReasonBytes - 1);
       std::copy_n(reason.data(), n, node_->next_reason());
       node_->next_reason()[n] = 0;
     }

@@ -9,8 +9,7 @@
 
 namespace pyccl {
 
-inline constexpr std::size_t kReasonBytes = shm::kReasonBytes;
-inline constexpr std::size_t kVerdictOffset = 192;  // in a rank's notice area, behind its own reason
+inline constexpr std::size_t kVerdictOffset = 64;  // in a rank's notice area, behind the address of its memory
 
 /// A failure that all ranks see at the same operation: the communicator stays usable.
 struct Refused : std::runtime_error {
@@ -23,7 +22,7 @@ struct Communicator::Verdict {
   std::int32_t rank_a = -1, rank_b = -1;  // who disagrees with whom, or who refused
   std::int64_t extent = 0;                // the largest of all
   Fingerprint a, b;
-  char reason[kReasonBytes] = {};
+  char reason[shm::kReasonBytes] = {};
 };
 
 }  // namespace pyccl

@@ -205,9 +205,8 @@ void Engine::run_lanes(const Program& program, const Binding& b, const Deadline&
   char* scratch = scratch_.reserve(std::max<std::int64_t>(piece * lanes, 1));
   std::vector<Lane> active;
   active.reserve(static_cast<std::size_t>(lanes));
-  std::int64_t next = 0;
   for (int i = 0; i < lanes; ++i) {
-    active.push_back({{program, b, next++, unit, item, scratch + i * piece, false, tag * kLanes + i}, 0, false, Pending(remote_)});
+    active.push_back({{program, b, i, unit, item, scratch + i * piece, false, tag * kLanes + i}, 0, false, Pending(remote_)});
   }
   Backoff backoff(deadline);
   for (int open = lanes; open > 0;) {
@@ -216,8 +215,8 @@ void Engine::run_lanes(const Program& program, const Binding& b, const Deadline&
       if (lane.round == program.rounds.size()) continue;
       moved |= advance(lane);
       if (lane.round < program.rounds.size()) continue;
-      if (next < segments) {
-        lane.segment.index = next++;
+      if (lane.segment.index + lanes < segments) {
+        lane.segment.index += lanes;  // the same segments on every rank: messages of a lane match in their order
         lane.round = 0;
       } else {
         --open;

@@ -14,8 +14,8 @@ inline constexpr std::uint32_t kVersion = 2;
 inline constexpr std::int64_t kStagingHalf = 512 << 10;
 inline constexpr std::int64_t kHugePage = 2 << 20;
 inline constexpr int kInlineBytes = 192;
-inline constexpr int kReasonBytes = 160;
 inline constexpr int kNoticeBytes = 512;
+inline constexpr int kReasonBytes = 160;
 
 /// What a rank says at a meeting. Two of them, used in turn: nobody is two meetings ahead of a reader.
 struct alignas(64) ControlLine {
@@ -30,10 +30,10 @@ struct alignas(64) RankBlock {
     ControlLine line;
     char inline_staging[kInlineBytes];
   } half[2];
-  char reasons[2][kReasonBytes];  // why a call was refused, in turn like the control lines
-  char notice[kNoticeBytes];      // addresses while arrays are registered, and verdicts
+  char reason[2][kReasonBytes];  // why a call was refused, in turn like the control lines
+  char notice[kNoticeBytes];     // addresses while arrays are registered; what the nodes have agreed on
 };
-static_assert(sizeof(RankBlock) % 64 == 0);
+static_assert(sizeof(RankBlock) == 1344);
 
 /// The sender's side of a mailbox. `progress` is sequence << 32 | 1 + pieces published.
 struct alignas(64) SendLine {

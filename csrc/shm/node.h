@@ -58,9 +58,9 @@ class Node final : public Local, private Interrupt {
   }
   /// What `rank` announced for the last meeting. Valid until the next but one.
   const Fingerprint& announced(int rank) const { return block(local_[rank]).half[meeting_ & 1].line.fingerprint; }
-  /// Why this rank refuses the operation of the next meeting, and why `rank` refused that of the last one.
-  char* next_reason() { return block(me_).reasons[(meeting_ + 1) & 1]; }
-  const char* reason(int rank) const { return block(local_[rank]).reasons[meeting_ & 1]; }
+  /// Why this rank refuses the operation of the next meeting, and why `rank` has refused that of the last one.
+  char* next_reason() const { return block(me_).reason[(meeting_ + 1) & 1]; }
+  const char* reason(int rank) const { return block(local_[rank]).reason[meeting_ & 1]; }
   char* notice(int rank) const { return block(local_[rank]).notice; }
 
   /// What the operation is, for the messages of a wait that fails.
