@@ -21,7 +21,7 @@ from pyccl.arrays import NumpyArray, empty_like, name_of, overlap, resolve
 from pyccl.collectives import COLLECTIVES, split
 from pyccl.ops import Op, check_op, resolve_op
 
-__all__ = ["RESOLVERS", "Group", "Resolved"]
+__all__ = ["RESOLVERS", "Group", "Resolved", "seconds"]
 
 
 class Group(Protocol):
@@ -68,7 +68,7 @@ def _root(root: int, size: int) -> int:
     return rank
 
 
-def _timeout(timeout: float | None) -> float:
+def seconds(timeout: float | None) -> float:  # -1 stands for the communicator's
     if timeout is None:
         return -1.0
     try:
@@ -134,7 +134,7 @@ def _call(
         factor=1.0 if op is None or op.factor is None else op.factor,
         user=user,
         details=details,
-        timeout=_timeout(timeout),
+        timeout=seconds(timeout),
     )
 
 

@@ -26,7 +26,7 @@ class Segment {
   void close_descriptor() { fd_.close(); }
 
  private:
-  Segment(Descriptor fd, std::int64_t bytes) : fd_(std::move(fd)), mapping_(fd_.get(), bytes) {}
+  Segment(Descriptor fd, int ranks);
   Descriptor fd_;
   Mapping mapping_;
 };
@@ -72,6 +72,15 @@ class Node final : public Local, private Interrupt {
   bool broken() const { return hub().broken.load(std::memory_order_acquire) != 0; }
   [[noreturn]] void throw_broken() const;
 
+  bool has(int rank) const { return rank < static_cast<int>(local_.size()) && local_[rank] >= 0; }
+  /// What carries messages from rank `from` to rank `to`; touched by these two only.
+  Mailbox& mailbox(int from, int to) const {
+    return mailboxes_[static_cast<std::int64_t>(local_[from]) * hub().ranks + local_[to]];
+  }
+  Bell& bell(int rank) const { return bells_[local_[rank]]; }
+  /// Whether the rank's process is gone. A system call.
+  bool died(int rank) const;
+
   const std::vector<int>& ranks() const { return ranks_; }
   const WaitPolicy& policy() const { return policy_; }
 
@@ -84,6 +93,8 @@ class Node final : public Local, private Interrupt {
 
   Segment segment_;
   RankBlock* blocks_;
+  Bell* bells_;
+  Mailbox* mailboxes_;
   std::vector<char*> staging_;  // by local index
   std::vector<int> ranks_, local_;
   std::vector<std::int64_t> pids_;
