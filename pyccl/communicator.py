@@ -18,9 +18,10 @@ from pyccl.calls import RESOLVERS, Resolved
 from pyccl.collectives import COLLECTIVES
 from pyccl.errors import CommError
 from pyccl.explain import Explanation
-from pyccl.operations import Operations
+from pyccl.group import Groups
 from pyccl.ops import Op
 from pyccl.schedule import verify
+from pyccl.splitting import agree_to_split
 from pyccl.tuning import Tuning
 
 __all__ = ["Communicator", "init"]
@@ -30,8 +31,8 @@ _NAMES = tuple(COLLECTIVES)
 _CACHE_BYTES = 32 << 20
 
 
-class Communicator(Operations):
-    """A group of ranks that call the same collectives in the same order.
+class Communicator(Groups):
+    """A group of ranks that call the same collectives in the same order, and send each other messages.
 
     Parameters
     ----------
@@ -137,12 +138,15 @@ class Communicator(Operations):
 
     # -- how a call is run ---------------------------------------------------------------------------------------
 
-    def _resolve(self, collective: str, args: tuple[Any, ...], options: dict[str, Any]) -> Resolved:
+    def _resolve(
+        self, collective: str, args: tuple[Any, ...], options: dict[str, Any], announce: bool = True
+    ) -> Resolved:
         self._check_open()
         try:
             return RESOLVERS[collective](self, *args, **options)
         except (TypeError, ValueError, ImportError) as error:
-            self._refuse(error)
+            if announce:
+                self._refuse(error)
             raise
 
     def _refuse(self, error: Exception) -> None:
@@ -154,13 +158,41 @@ class Communicator(Operations):
             raise CommError("the communicator is closed")
 
     def _run(self, collective: str, *args: Any, **options: Any) -> Any:
+        if self._recording is not None:
+            return self._recording._run(collective, *args, **options)
         call = self._resolve(collective, args, options)
         self._core.run(call.arguments)
         return call.result
 
     def _submit(self, collective: str, *args: Any, **options: Any) -> _core.Work:
+        if self._recording is not None:
+            return self._recording._submit(collective)
         call = self._resolve(collective, args, options)
         return self._core.submit(call.arguments, call.result)
+
+    def split(self, color: int | None, key: int = 0) -> Communicator | None:
+        """Return a new, independent communicator of the ranks that give the same color. Collective.
+
+        Parameters
+        ----------
+        color : int or None
+            Not negative; None to be in no new communicator.
+        key : int, default 0
+            Ranks are ordered by key, then by rank in this communicator.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a bad argument; on the other ranks `PeerAborted`.
+        """
+        self._check_open()
+        color, key = agree_to_split(self._bootstrap, color, key)
+        child = self._bootstrap.split(color, key)
+        if child is None:
+            return None
+        comm = Communicator.__new__(Communicator)
+        comm._start(child, self._settings, self._timeout)
+        return comm
 
     def plan(self, collective: str, *args: Any, **options: Any) -> _core.Plan:
         """Resolve a call once and return a callable that runs it on the same arrays, as often as wanted.

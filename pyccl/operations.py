@@ -223,9 +223,7 @@ class Operations:
 
     def barrier(self, *, algorithm: str = "auto", timeout: float | None = None) -> None:
         """Return once every rank has come."""
-        if algorithm == "auto" and timeout is None:
-            self._core.barrier()
-        else:
+        if algorithm != "auto" or timeout is not None or self._core.barrier() is NotImplemented:
             self._run("barrier", algorithm=algorithm, timeout=timeout)
 
     def all_reduce_async(self, x: Any, op: str | Op = "sum", **options: Any) -> Work:

@@ -50,4 +50,9 @@ std::optional<View> view(py::handle object) {
   return View{raw->data, elements, *dtype, (array.flags() & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) != 0};
 }
 
+std::optional<View> plain(PyObject* object) {
+  const auto* array_type = py::detail::npy_api::get().PyArray_Type_;
+  return Py_TYPE(object) == array_type ? view(object) : std::nullopt;
+}
+
 }  // namespace pyccl::bindings

@@ -21,6 +21,9 @@ struct View {
 /// nothing for any other object.
 std::optional<View> view(pybind11::handle object);
 
+/// The same for what is an ndarray itself: a subclass may mean something else.
+std::optional<View> plain(PyObject* object);
+
 /// NumPy's number of the bfloat16 dtype, which ml_dtypes assigns when it is imported.
 void set_bfloat16(int type_number);
 

@@ -12,6 +12,9 @@
 
 namespace pyccl::bindings {
 
+/// Waits for queued work, looking at signals; needs the GIL released.
+void wait_for(Work& work);
+
 /// Objects that an operation in flight needs; let go under the GIL wherever the last reference dies.
 std::shared_ptr<pybind11::object> hold(pybind11::object object);
 
@@ -44,6 +47,13 @@ class PyCommunicator {
   void forget(const Region* region);
   /// Runs now, or behind what is already queued; the GIL is released meanwhile.
   void execute(const Prepared& prepared);
+  /// The same for messages in `arrays`.
+  void transfer(std::vector<MessageCall> messages, pybind11::handle arrays);
+  /// Queues messages; they join those queued directly before.
+  std::shared_ptr<Work> issue(std::vector<MessageCall> messages, std::shared_ptr<pybind11::object> keep);
+  /// While recording, and once closed, the shortcuts around Python's argument checks are off.
+  void record(bool on) { recording_ = on; }
+  bool shortcuts() const { return !recording_ && !closed_; }
   void close();
 
  private:
@@ -51,6 +61,7 @@ class PyCommunicator {
   Progress progress_;
   bool closed_ = false;
   pybind11::function build_;
+  bool recording_ = false;
   struct Remembered {
     std::uint64_t generation = 0;
     std::shared_ptr<const Prepared> prepared;
@@ -81,6 +92,7 @@ class PyPlan {
     comm_->execute(prepared_);
     return result_;
   }
+  const Prepared& prepared() const { return prepared_; }
   std::string algorithm() const { return comm_->core().algorithm_name(prepared_.call.algorithm); }
 
  private:

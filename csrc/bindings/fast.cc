@@ -37,11 +37,6 @@ std::optional<OpKind> named_op(PyObject* text) {
   return std::nullopt;
 }
 
-std::optional<View> plain(PyObject* object) {
-  const auto* array_type = py::detail::npy_api::get().PyArray_Type_;
-  return Py_TYPE(object) == array_type ? view(object) : std::nullopt;  // a subclass may mean something else
-}
-
 std::int64_t own_share(std::int64_t count, const Communicator& core) {
   const Range range = chunk_range(count, core.size(), core.rank());
   return range.end - range.begin;
@@ -87,7 +82,7 @@ bool set_output(Call& call, const View& in, PyObject* x, PyObject* out, const Co
 py::object run(PyCommunicator& comm, PyObject* const* args) {
   const auto unusual = [] { return py::reinterpret_borrow<py::object>(Py_NotImplemented); };
   const auto in = plain(args[1]);
-  if (!in) return unusual();
+  if (!in || !comm.shortcuts()) return unusual();
   Call call;
   call.kind = static_cast<Collective>(PyLong_AsLong(args[0]));
   call.dtype = in->dtype;
@@ -126,6 +121,7 @@ PyObject* call_fast(PyObject* self, PyObject* const* args, Py_ssize_t count) {
 PyObject* call_barrier(PyObject* self, PyObject*) {
   try {
     auto& comm = *py::cast<PyCommunicator*>(py::handle(self));
+    if (!comm.shortcuts()) Py_RETURN_NOTIMPLEMENTED;
     comm.execute(*comm.resolve_cached(Call{}));
     Py_RETURN_NONE;
   } catch (...) {
@@ -134,6 +130,8 @@ PyObject* call_barrier(PyObject* self, PyObject*) {
   }
 }
 
+}  // namespace
+
 void add_method(py::handle type, PyMethodDef& method) {
   PyObject* descriptor = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &method);
   if (descriptor == nullptr || PyObject_SetAttrString(type.ptr(), method.ml_name, descriptor) != 0) {
@@ -141,8 +139,6 @@ void add_method(py::handle type, PyMethodDef& method) {
   }
   Py_DECREF(descriptor);
 }
-
-}  // namespace
 
 PyObject* call_plan(PyObject* self, PyObject* args, PyObject* kwargs) {
   try {

@@ -11,5 +11,7 @@ void add_fast_methods(pybind11::handle type);
 
 /// The tp_call of PyPlan.
 PyObject* call_plan(PyObject* self, PyObject* args, PyObject* kwargs);
+/// Adds a method that CPython calls without going through pybind11; `method` must stay.
+void add_method(pybind11::handle type, PyMethodDef& method);
 
 }  // namespace pyccl::bindings

@@ -5,6 +5,7 @@ void register_errors(pybind11::module_& m);
 void register_kernels(pybind11::module_& m);
 void register_mpi(pybind11::module_& m);
 void register_communicator(pybind11::module_& m);
+void register_point_to_point(pybind11::module_& m);
 }  // namespace pyccl::bindings
 
 PYBIND11_MODULE(_core, m) {
@@ -13,4 +14,5 @@ PYBIND11_MODULE(_core, m) {
   pyccl::bindings::register_kernels(m);
   pyccl::bindings::register_mpi(m);
   pyccl::bindings::register_communicator(m);
+  pyccl::bindings::register_point_to_point(m);
 }

@@ -35,7 +35,8 @@ std::int64_t output_elements(const Call& call, int rank, int size) {
 
 Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote)
     : setup_(std::move(setup)), node_(std::move(node)), remote_(std::move(remote)),
-      engine_(setup_.rank, node_.get(), remote_.get()) {
+      engine_(setup_.rank, node_.get(), remote_.get()),
+      exchange_(setup_.rank, setup_.size, node_.get(), remote_.get(), setup_.timeout, &poll_) {
   if (static_cast<int>(setup_.nodes.size()) != setup_.size) throw std::invalid_argument("nodes must name a node per rank");
   spans_nodes_ = std::any_of(setup_.nodes.begin(), setup_.nodes.end(), [&](int n) { return n != setup_.nodes[0]; });
   if (spans_nodes_ && !remote_) throw std::invalid_argument("several nodes need a remote transport");
@@ -233,13 +234,22 @@ bool Communicator::any_registered() const {
   });
 }
 
-/// Every operation passes here: one at a time, numbered, and a failure that not all ranks share breaks the communicator.
+void Communicator::check_usable() const {
+  if (broken_.empty()) return;
+  if (node_ && node_->broken()) node_->throw_broken();
+  throw CommError("the communicator is broken: " + broken_);
+}
+
+void Communicator::break_with(const std::exception& error) {
+  broken_ = error.what();
+  const std::string text = "rank " + std::to_string(setup_.rank) + " failed: " + broken_;
+  if (node_) node_->break_off(shm::Broken::Error, setup_.rank, text);
+}
+
+/// Every collective passes here: one at a time, numbered, and a failure that not all ranks share breaks the communicator.
 void Communicator::guarded(double timeout, const std::function<void(const Deadline&)>& operation) {
   const std::lock_guard lock(order_);
-  if (!broken_.empty()) {
-    if (node_ && node_->broken()) node_->throw_broken();
-    throw CommError("the communicator is broken: " + broken_);
-  }
+  check_usable();
   ++sequence_;
   const Deadline deadline(timeout >= 0 ? timeout : setup_.timeout, &poll_);
   try {
@@ -254,9 +264,7 @@ void Communicator::guarded(double timeout, const std::function<void(const Deadli
     if (node_) node_->realign();
     throw;
   } catch (const std::exception& error) {
-    broken_ = error.what();
-    const std::string text = "rank " + std::to_string(setup_.rank) + " failed: " + broken_;
-    if (node_) node_->break_off(shm::Broken::Error, setup_.rank, text);
+    break_with(error);
     throw;
   }
   if (node_) node_->set_operation(nullptr, "");

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "comm/call.h"
+#include "comm/exchange.h"
 #include "comm/registered.h"
 #include "engine/fingerprint.h"
 #include "shm/node.h"
@@ -72,6 +73,12 @@ class Communicator {
   /// Takes part in the next operation by refusing it: its peers raise PeerAborted(rank, reason), nothing is moved.
   void refuse(const std::string& reason, double timeout);
 
+  /// Sends and receives; returns when all are done. They progress together, each pair of ranks in its order.
+  void transfer(std::vector<MessageCall> messages);
+  /// The same for asynchronous messages, of which more may come meanwhile; whoever adds one calls `wake`.
+  void serve(Batch& batch);
+  void wake();
+
   /// Collective: memory of `bytes` bytes on every rank, mapped by all ranks of the node.
   std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout);
   Regions& regions() { return regions_; }
@@ -105,6 +112,9 @@ class Communicator {
   void exchange(Remote& remote, int to, int from, const void* out, void* in, std::size_t bytes, const Deadline& deadline);
   std::string describe_call(const Fingerprint& f) const;
   Binding bind(const Prepared& p, const Layout& layout);
+  void check_usable() const;
+  void break_with(const std::exception& error);
+  void drive(const std::shared_ptr<Job>& job, Batch* batch);
   void guarded(double timeout, const std::function<void(const Deadline&)>& operation);
 
   Setup setup_;
@@ -112,6 +122,7 @@ class Communicator {
   std::shared_ptr<Remote> remote_;
   Engine engine_;
   std::function<void()> poll_;
+  Exchange exchange_;
   std::vector<std::string> algorithms_;
   std::vector<Choice> choices_[2][kCollectives];
   std::map<Key, Compiled> programs_;

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <utility>
 
+#include "comm/exchange.h"
+
 namespace pyccl {
 
 void Work::complete(std::exception_ptr error) {
@@ -31,11 +33,23 @@ void Work::rethrow() const {
   if (error_) std::rethrow_exception(error_);
 }
 
-std::shared_ptr<Work> Progress::submit(std::function<void()> operation) {
+std::shared_ptr<Work> Progress::submit(std::function<void()> operation) { return push(std::move(operation), nullptr); }
+
+void Progress::submit_batch(std::shared_ptr<Batch> batch, std::function<void()> operation) {
+  push(std::move(operation), std::move(batch));
+}
+
+bool Progress::join(const std::shared_ptr<Job>& job) {
+  const std::lock_guard lock(mutex_);
+  return last_ && last_->add(job);
+}
+
+std::shared_ptr<Work> Progress::push(std::function<void()> operation, std::shared_ptr<Batch> batch) {
   auto work = std::make_shared<Work>();
   const std::lock_guard lock(mutex_);
   if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
   queue_.emplace_back(std::move(operation), work);
+  last_ = std::move(batch);
   ++outstanding_;
   wake_.notify_one();
   return work;

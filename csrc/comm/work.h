@@ -29,10 +29,17 @@ class Work {
   std::exception_ptr error_;
 };
 
+struct Job;
+class Batch;
+
 class Progress {
  public:
   ~Progress() { stop(); }
   std::shared_ptr<Work> submit(std::function<void()> operation);
+  /// The same for messages, which those issued directly behind them may join.
+  void submit_batch(std::shared_ptr<Batch> batch, std::function<void()> operation);
+  /// Adds to the batch at the end of the queue; false if there is none, or it has ended.
+  bool join(const std::shared_ptr<Job>& job);
   /// True while something is queued or running: later operations must queue, too, to keep the order.
   bool busy() const { return outstanding_.load(std::memory_order_acquire) != 0; }
   /// Lets the queue run dry and joins. An operation that hangs ends at its deadline.
@@ -40,9 +47,11 @@ class Progress {
 
  private:
   void loop();
+  std::shared_ptr<Work> push(std::function<void()> operation, std::shared_ptr<Batch> batch);
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::pair<std::function<void()>, std::shared_ptr<Work>>> queue_;
+  std::shared_ptr<Batch> last_;  // the batch at the end of the queue, or the one that runs
   std::atomic<int> outstanding_ = 0;
   bool stopping_ = false;
   std::thread thread_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <new>
 #include <stdexcept>
 
@@ -66,7 +67,9 @@ struct Engine::Segment {
   char* scratch;
   bool inline_slots;
   int tag;
+  unsigned half;  // of the staging areas
 
+  std::int64_t scratch_bytes() const { return program.scratch * round_up(unit * item, kLine); }
   std::int64_t begin() const { return index * unit; }
   std::int64_t count(int chunk) const {
     return std::clamp<std::int64_t>(binding.layout->counts[chunk] - begin(), 0, unit);
@@ -94,7 +97,7 @@ char* Engine::resolve(const Segment& s, const Place& place) const {
     case Where::Scratch: return s.scratch + place.index * round_up(bytes(s.unit), kLine);
     case Where::Slot: break;
   }
-  char* base = s.inline_slots ? local_->inline_staging(place.rank) : local_->staging(place.rank);
+  char* base = s.inline_slots ? local_->inline_staging(place.rank, s.half) : local_->staging(place.rank, s.half);
   return base + place.index * round_up(bytes(s.unit), kLine);
 }
 
@@ -206,7 +209,7 @@ void Engine::run_lanes(const Program& program, const Binding& b, const Deadline&
   std::vector<Lane> active;
   active.reserve(static_cast<std::size_t>(lanes));
   for (int i = 0; i < lanes; ++i) {
-    active.push_back({{program, b, i, unit, item, scratch + i * piece, false, tag * kLanes + i}, 0, false, Pending(remote_)});
+    active.push_back({{program, b, i, unit, item, scratch + i * piece, false, tag * kLanes + i, 0}, 0, false, Pending(remote_)});
   }
   Backoff backoff(deadline);
   for (int open = lanes; open > 0;) {
@@ -244,14 +247,47 @@ bool Engine::run(const Program& program, const Binding& b, const Deadline& deadl
     unit = std::min(largest, room / item);
     inline_slots = slots * round_up(unit * item, kLine) <= local_->inline_bytes();
   }
-  char* scratch = program.scratch == 0 ? nullptr : scratch_.reserve(program.scratch * round_up(unit * item, kLine));
   const std::int64_t segments = (largest + unit - 1) / unit;
+  const std::int64_t first = local_->claim_segments(segments), depth = program.pipelined ? std::ssize(program.rounds) : 1;
+  Segment segment{program, b, 0, unit, item, nullptr, inline_slots, tag * kLanes, static_cast<unsigned>(first & 1)};
+  if (program.scratch > 0) segment.scratch = scratch_.reserve(segment.scratch_bytes() * depth);
+  const Check* const checks = check ? &check : nullptr;
+  if (program.pipelined) return run_pipelined(segment, segments, deadline, checks, entered);
   for (std::int64_t i = 0; i < segments; ++i) {
-    const Segment segment{program, b, i, unit, item, scratch, inline_slots, tag * kLanes};
-    local_->next_segment();
-    if (!run_segment(segment, deadline, i == 0 && check ? &check : nullptr, i == 0 && entered)) return false;
+    segment.index = i;
+    segment.half = static_cast<unsigned>((first + i) & 1);
+    if (!run_segment(segment, deadline, i == 0 ? checks : nullptr, i == 0 && entered)) return false;
   }
   if (program.direct) local_->meet(deadline);
+  return true;
+}
+
+/// Segment i runs its round k in step i + k: a meeting per step serves as many segments as there are rounds.
+bool Engine::run_pipelined(const Segment& start, std::int64_t segments, const Deadline& deadline, const Check* check,
+                           bool entered) {
+  const auto& rounds = start.program.rounds;
+  const std::int64_t depth = std::ssize(rounds);
+  const auto each = [&](std::int64_t step, auto&& run) {
+    for (std::int64_t k = 0; k < depth; ++k) {
+      const std::int64_t index = step - k;
+      if (index < 0 || index >= segments) continue;
+      Segment segment = start;
+      segment.index = index;
+      segment.half = static_cast<unsigned>((start.half + index) & 1);
+      if (segment.scratch) segment.scratch += index % depth * segment.scratch_bytes();
+      run(segment, rounds[static_cast<std::size_t>(k)]);
+    }
+  };
+  for (std::int64_t step = 0; step < segments + depth - 1; ++step) {
+    each(step, [&](const Segment& s, const Round& round) {
+      for (const Pass& pass : round.before) execute(s, pass);
+    });
+    if (step > 0 || !entered) local_->meet(deadline);
+    if (step == 0 && check && !(*check)()) return false;
+    each(step, [&](const Segment& s, const Round& round) {
+      for (const Pass& pass : round.after) execute(s, pass);
+    });
+  }
   return true;
 }
 

@@ -46,6 +46,7 @@ struct Program {
   int scratch = 0;  // private scratch pieces
   bool direct = false;  // reads and writes peers' registered arrays: one segment, and a meeting at the end
   bool meets = false;
+  bool pipelined = false;  // every slot is read in the round that publishes it: segments may follow a round apart
   std::vector<Round> rounds;
 };
 

@@ -24,18 +24,18 @@ class Remote {
 };
 
 /// The ranks of one node. A *meeting* returns after all of them have called it; what a rank wrote before it is
-/// visible to all after it. Staging halves are used in turn, one per segment: a rank that has met everybody in
-/// segment g - 1 may write the half that everybody read in segment g - 2.
+/// visible to all after it. The two halves of the staging areas serve alternate segments: a rank that has met everybody
+/// in segment g - 1 may write the half that everybody read in segment g - 2.
 class Local {
  public:
   virtual ~Local() = default;
   virtual void meet(const Deadline& deadline) = 0;
-  virtual void next_segment() = 0;
-  /// The current half of `rank`'s staging area.
-  virtual char* staging(int rank) const = 0;
+  /// Numbers the next `count` segments; the same on every rank. Returns the first; a segment's parity is its half.
+  virtual std::int64_t claim_segments(std::int64_t count) = 0;
+  virtual char* staging(int rank, unsigned half) const = 0;
   virtual std::int64_t staging_bytes() const = 0;
   /// The same, but small, and next to the control line.
-  virtual char* inline_staging(int rank) const = 0;
+  virtual char* inline_staging(int rank, unsigned half) const = 0;
   virtual std::int64_t inline_bytes() const = 0;
 };
 

@@ -5,11 +5,12 @@
 #include <cstdint>
 
 #include "engine/fingerprint.h"
+#include "engine/transfer.h"
 
 namespace pyccl::shm {
 
 inline constexpr std::uint64_t kMagic = 0x70796363'6c73686dULL;  // "pycclshm"
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 inline constexpr std::int64_t kStagingHalf = 512 << 10;
 inline constexpr std::int64_t kHugePage = 2 << 20;
 inline constexpr int kInlineBytes = 192;
@@ -34,6 +35,37 @@ struct alignas(64) RankBlock {
 };
 static_assert(sizeof(RankBlock) == 1344);
 
+/// The sender's side of a mailbox. `progress` is sequence << 32 | 1 + pieces published.
+struct alignas(64) SendLine {
+  std::atomic<std::uint64_t> progress;
+  Envelope envelope;
+  char small[2048 - 8 - sizeof(Envelope)];  // the data, when it fits; begins in the line of the envelope
+};
+static_assert(sizeof(SendLine) == 2048);
+
+/// The receiver's side. `progress` is sequence << 32 | 1 + pieces consumed, or kRefused in the lower half.
+struct alignas(64) ReceiveLine {
+  std::atomic<std::uint64_t> progress;
+  Envelope envelope;  // what was expected; only of a refused message
+};
+
+inline constexpr std::uint32_t kRefused = 0xffffffff;
+inline constexpr std::int64_t kPiece = 32 << 10;
+inline constexpr std::int64_t kSmallMessage = sizeof(SendLine::small);
+
+/// From one rank to one other. Both lines are in one page: short messages touch no other.
+struct alignas(4096) Mailbox {
+  SendLine send;
+  ReceiveLine receive;
+  alignas(4096) char pieces[2][kPiece];
+};
+
+/// Where a rank sleeps when any of several messages may be the next to move.
+struct alignas(64) Bell {
+  std::atomic<std::uint32_t> rings;   // a futex word, written by all ranks
+  std::atomic<std::uint32_t> asleep;  // written by its owner
+};
+
 /// Written by all ranks.
 struct Hub {
   std::uint64_t magic;
@@ -56,6 +88,18 @@ inline std::int64_t staging_offset(int ranks) {
   const std::int64_t end = kBlocksOffset + static_cast<std::int64_t>(sizeof(RankBlock)) * ranks;
   return (end + kHugePage - 1) / kHugePage * kHugePage;
 }
-inline std::int64_t segment_bytes(int ranks) { return staging_offset(ranks) + 2 * kStagingHalf * ranks; }
+/// Bells and mailboxes begin at a huge page of their own, so that a mailbox can take small ones.
+inline std::int64_t bells_offset(int ranks) {
+  const std::int64_t end = staging_offset(ranks) + 2 * kStagingHalf * ranks;
+  return (end + kHugePage - 1) / kHugePage * kHugePage;
+}
+inline std::int64_t mailboxes_offset(int ranks) {
+  const std::int64_t end = bells_offset(ranks) + static_cast<std::int64_t>(sizeof(Bell)) * ranks;
+  const auto align = static_cast<std::int64_t>(alignof(Mailbox));
+  return (end + align - 1) / align * align;
+}
+inline std::int64_t segment_bytes(int ranks) {
+  return mailboxes_offset(ranks) + static_cast<std::int64_t>(sizeof(Mailbox)) * ranks * ranks;
+}
 
 }  // namespace pyccl::shm

@@ -1,6 +1,7 @@
 #include "shm/node.h"
 
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,9 +15,13 @@
 
 namespace pyccl::shm {
 
+Segment::Segment(Descriptor fd, int ranks) : fd_(std::move(fd)), mapping_(fd_.get(), segment_bytes(ranks)) {
+  const std::int64_t start = bells_offset(ranks), bytes = segment_bytes(ranks) - start;
+  madvise(mapping_.base() + start, static_cast<std::size_t>(bytes), MADV_NOHUGEPAGE);
+}
+
 Segment Segment::create(int ranks) {
-  const std::int64_t bytes = segment_bytes(ranks);
-  Segment s(create_memory(bytes), bytes);
+  Segment s(create_memory(segment_bytes(ranks)), ranks);
   Hub& hub = *new (s.mapping_.base()) Hub{};
   hub.version = kVersion;
   hub.ranks = static_cast<std::uint32_t>(ranks);
@@ -26,8 +31,7 @@ Segment Segment::create(int ranks) {
 }
 
 Segment Segment::open(std::int64_t pid, int fd, int ranks, const std::string& nonce) {
-  const std::int64_t bytes = segment_bytes(ranks);
-  Segment s(open_memory(pid, fd, bytes), bytes);
+  Segment s(open_memory(pid, fd, segment_bytes(ranks)), ranks);
   const Hub& hub = s.hub();
   if (hub.magic != kMagic) throw std::runtime_error("not a pyccl segment");
   if (hub.version != kVersion) throw std::runtime_error("a segment of another pyccl version");
@@ -41,6 +45,8 @@ std::string Segment::nonce() const { return {reinterpret_cast<const char*>(hub()
 
 Node::Node(Segment segment, int rank, std::vector<int> ranks, std::vector<std::int64_t> pids, WaitPolicy policy)
     : segment_(std::move(segment)), blocks_(reinterpret_cast<RankBlock*>(segment_.base() + kBlocksOffset)),
+      bells_(reinterpret_cast<Bell*>(segment_.base() + bells_offset(static_cast<int>(hub().ranks)))),
+      mailboxes_(reinterpret_cast<Mailbox*>(segment_.base() + mailboxes_offset(static_cast<int>(hub().ranks)))),
       ranks_(std::move(ranks)), pids_(std::move(pids)), me_(-1), count_(static_cast<int>(ranks_.size())), policy_(policy) {
   if (ranks_.empty() || pids_.size() != ranks_.size()) throw std::invalid_argument("ranks and pids differ in length");
   if (static_cast<std::uint32_t>(count_) > hub().ranks) throw std::invalid_argument("segment too small");
@@ -87,15 +93,18 @@ std::vector<int> Node::missing() const {
 
 std::string Node::what() const { return operation_ ? describe(*operation_, algorithm_) : "a meeting of the node"; }
 
+bool Node::died(int rank) const {
+  pollfd p{pidfds_[local_[rank]].get(), POLLIN, 0};
+  return p.fd >= 0 && ::poll(&p, 1, 0) > 0;
+}
+
 /// Called every 50 ms of a slow wait.
 void Node::check() {
   if (broken()) throw_broken();
   deadline_->poll();
   const std::vector<int> late = missing();
   for (int rank : late) {
-    const int fd = pidfds_[local_[rank]].get();
-    pollfd p{fd, POLLIN, 0};
-    if (fd < 0 || ::poll(&p, 1, 0) <= 0) continue;
+    if (!died(rank)) continue;
     break_off(Broken::PeerLost, rank, "rank " + std::to_string(rank) + " died before it reached " + what());
     throw_broken();
   }
@@ -122,6 +131,7 @@ void Node::break_off(Broken kind, int rank, const std::string& text) {
   futex_wake_all(h.epoch);
   for (int i = 0; i < count_; ++i) {
     for (auto& half : block(i).half) futex_wake_all(half.line.round);
+    futex_wake_all(bells_[i].rings);
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/transport.h"
@@ -25,7 +26,7 @@ class Segment {
   void close_descriptor() { fd_.close(); }
 
  private:
-  Segment(Descriptor fd, std::int64_t bytes) : fd_(std::move(fd)), mapping_(fd_.get(), bytes) {}
+  Segment(Descriptor fd, int ranks);
   Descriptor fd_;
   Mapping mapping_;
 };
@@ -40,17 +41,15 @@ class Node final : public Local, private Interrupt {
   ~Node() override;
 
   void meet(const Deadline& deadline) override;
-  void next_segment() override { ++segment_index_; }
-  char* staging(int rank) const override { return staging_[local_[rank]] + (segment_index_ & 1) * kStagingHalf; }
+  std::int64_t claim_segments(std::int64_t count) override { return std::exchange(segments_, segments_ + count); }
+  char* staging(int rank, unsigned half) const override { return staging_[local_[rank]] + half * kStagingHalf; }
   /// Small pieces stay in the caches, but each costs two meetings: worth it where meetings are cheap.
   std::int64_t staging_bytes() const override { return policy_.yields > 0 ? kStagingHalf / 4 : kStagingHalf; }
-  char* inline_staging(int rank) const override {
-    return block(local_[rank]).half[segment_index_ & 1].inline_staging;
-  }
+  char* inline_staging(int rank, unsigned half) const override { return block(local_[rank]).half[half].inline_staging; }
   std::int64_t inline_bytes() const override { return kInlineBytes; }
 
   /// After a refused operation the ranks may have begun different numbers of segments; nobody reads staging then.
-  void realign() { segment_index_ = meeting_; }
+  void realign() { segments_ = meeting_; }
 
   /// Part of the next meeting.
   void announce(const Fingerprint& fingerprint) {
@@ -73,6 +72,15 @@ class Node final : public Local, private Interrupt {
   bool broken() const { return hub().broken.load(std::memory_order_acquire) != 0; }
   [[noreturn]] void throw_broken() const;
 
+  bool has(int rank) const { return rank < static_cast<int>(local_.size()) && local_[rank] >= 0; }
+  /// What carries messages from rank `from` to rank `to`; touched by these two only.
+  Mailbox& mailbox(int from, int to) const {
+    return mailboxes_[static_cast<std::int64_t>(local_[from]) * hub().ranks + local_[to]];
+  }
+  Bell& bell(int rank) const { return bells_[local_[rank]]; }
+  /// Whether the rank's process is gone. A system call.
+  bool died(int rank) const;
+
   const std::vector<int>& ranks() const { return ranks_; }
   const WaitPolicy& policy() const { return policy_; }
 
@@ -85,6 +93,8 @@ class Node final : public Local, private Interrupt {
 
   Segment segment_;
   RankBlock* blocks_;
+  Bell* bells_;
+  Mailbox* mailboxes_;
   std::vector<char*> staging_;  // by local index
   std::vector<int> ranks_, local_;
   std::vector<std::int64_t> pids_;
@@ -94,7 +104,7 @@ class Node final : public Local, private Interrupt {
   WaitPolicy policy_;
   std::uint32_t meeting_ = 0;
   std::uint64_t arrivals_ = 0;
-  unsigned segment_index_ = 0;
+  std::int64_t segments_ = 0;
   const Deadline* deadline_ = nullptr;
   const Fingerprint* operation_ = nullptr;
   const char* algorithm_ = "";

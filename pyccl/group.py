@@ -1,0 +1,154 @@
+"""Several operations launched as one."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+from pyccl import _core
+from pyccl.operations import Operations
+from pyccl.point_to_point import Exchange, PointToPoint, messages_of
+
+if TYPE_CHECKING:
+    from pyccl.calls import Group
+    from pyccl.communicator import Communicator
+
+__all__ = ["Groups", "OperationGroup"]
+
+
+class OperationGroup(Operations, PointToPoint):
+    """Records operations and launches them together at the end of its ``with`` block; made by `Communicator.group`.
+
+    Operations may be called on the group or on the communicator: inside the block both record. They return their
+    outputs at once, which are filled when the block has ended. All messages of the group progress together, whatever
+    their order, and then the collectives run in the order in which they were recorded. So an array that one operation
+    of the group writes must not be used by another one of it.
+
+    If some of the operations fail in a way that leaves the communicator intact (`MismatchError`, `PeerAborted`), the
+    others are done all the same, and the first failure is raised.
+
+    An exception inside the block launches nothing and propagates. The collectives recorded until then are refused:
+    the peers see `PeerAborted` at theirs. Messages are not: peers that wait for one time out.
+
+    Plans, `empty` and `split` are not recorded: they run at once.
+
+    Attributes
+    ----------
+    work : Work or None
+        Of a group with ``asynchronous=True``, after the block.
+    """
+
+    def __init__(self, comm: Communicator, asynchronous: bool) -> None:
+        self._comm, self._asynchronous = comm, asynchronous
+        self._core = comm._core
+        self._calls: list[Exchange] = []
+        self._plans: list[_core.Plan] = []
+        self._results: list[Any] = []
+        self._collectives = 0  # asked for, the one that failed included
+        self.work: _core.Work | None = None
+
+    def __enter__(self) -> OperationGroup:
+        self._comm._start_recording(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._comm._stop_recording()
+        if isinstance(error, Exception):  # not at Ctrl-C, since a refusal waits for the peers
+            self._refuse(error)
+        if error is not None:
+            return
+        try:
+            messages = messages_of(self._calls)
+        except ValueError as unmatched:
+            self._refuse(unmatched)
+            raise
+        if self._asynchronous:
+            self.work = self._core.launch_async(messages, self._plans, self._results)
+        elif messages or self._plans:
+            self._core.launch(messages, self._plans)
+
+    def _refuse(self, error: Exception) -> None:
+        for _ in range(self._collectives):
+            self._core.refuse(f"the group was left by {type(error).__name__}: {error}", -1.0)
+
+    def _group(self) -> Group:
+        return self._comm
+
+    def _run(self, collective: str, *args: Any, **options: Any) -> Any:
+        self._collectives += 1
+        call = self._comm._resolve(collective, args, options, announce=False)
+        self._plans.append(self._core.plan(call.arguments, call.result))
+        self._results.append(call.result)
+        return call.result
+
+    def _exchange(self, call: Exchange) -> Any:
+        self._calls.append(call)
+        self._results.append(call.result)
+        return call.result
+
+    def _submit(self, collective: str, *args: Any, **options: Any) -> _core.Work:
+        raise ValueError(
+            f"inside a group call {collective}, not {collective}_async: group(asynchronous=True) gives a Work"
+        )
+
+    def _exchange_async(self, call: Exchange) -> _core.Work:
+        raise ValueError("inside a group call send, recv and sendrecv: group(asynchronous=True) gives a Work")
+
+
+class Groups(Operations, PointToPoint):
+    """A communicator's way to run its operations: at once, or by handing them to the group that is being recorded."""
+
+    _recording: OperationGroup | None = None
+    _closed: bool
+
+    def _check_open(self) -> None:
+        raise TypeError("Groups is the base of Communicator")
+
+    def _group(self) -> Group:
+        self._check_open()
+        return cast("Communicator", self)
+
+    def _exchange(self, call: Exchange) -> Any:
+        if self._recording is not None:
+            return self._recording._exchange(call)
+        self._core.launch(messages_of([call]), [])
+        return call.result
+
+    def _exchange_async(self, call: Exchange) -> _core.Work:
+        if self._recording is not None:
+            return self._recording._exchange_async(call)
+        return self._core.launch_async(messages_of([call]), [], call.result)
+
+    def group(self, *, asynchronous: bool = False) -> OperationGroup:
+        """Return a context in which operations are recorded, to be launched as one at its end.
+
+        Parameters
+        ----------
+        asynchronous : bool, default False
+            Do not wait at the end; the group's `work` says when all is done.
+
+        Examples
+        --------
+        >>> left, right = (comm.rank - 1) % comm.size, (comm.rank + 1) % comm.size
+        >>> received = np.empty(2)
+        >>> with comm.group():
+        ...     comm.send(np.ones(2), right)
+        ...     total = comm.all_reduce(np.full(2, 3.0))
+        ...     _ = comm.recv(received, left)
+        >>> received, total    # 1 rank
+        (array([1., 1.]), array([3., 3.]))
+        """
+        return OperationGroup(cast("Communicator", self), asynchronous)
+
+    def _start_recording(self, group: OperationGroup) -> None:
+        self._check_open()
+        if self._recording is not None:
+            raise ValueError("groups of one communicator do not nest")
+        self._recording = group
+        self._core.record(True)
+
+    def _stop_recording(self) -> None:
+        self._recording = None
+        self._core.record(self._closed)
