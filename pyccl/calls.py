@@ -21,7 +21,7 @@ from pyccl.checks import block_counts, disjoint, output, root_rank, seconds
 from pyccl.collectives import COLLECTIVES, split
 from pyccl.ops import Op, check_op, resolve_op
 
-__all__ = ["RESOLVERS", "Group", "Resolved", "seconds"]
+__all__ = ["RESOLVERS", "Group", "Resolved"]
 
 
 class Group(Protocol):

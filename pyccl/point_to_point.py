@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pyccl import _core
 from pyccl.arrays import overlap, resolve
-from pyccl.calls import seconds
+from pyccl.checks import seconds
 
 if TYPE_CHECKING:
+    from pyccl._core import Communicator as Core
+    from pyccl._core import Work
     from pyccl.calls import Group
 
 __all__ = ["Exchange", "PointToPoint", "messages_of"]
@@ -90,12 +92,12 @@ class PointToPoint:
     communicator's.
     """
 
-    _core: _core.Communicator
+    _core: Core
 
     def _exchange(self, call: Exchange) -> Any:
         raise TypeError("PointToPoint is the base of Communicator")
 
-    def _exchange_async(self, call: Exchange) -> _core.Work:
+    def _exchange_async(self, call: Exchange) -> Work:
         raise TypeError("PointToPoint is the base of Communicator")
 
     def _group(self) -> Group:
@@ -171,19 +173,21 @@ class PointToPoint:
         >>> comm.sendrecv(np.arange(3), 0, np.empty(3, int), 0)    # 1 rank
         array([0, 1, 2])
         """
+        if timeout is None and self._core.sendrecv(x, dest, out, source, tag):
+            return out
         return self._exchange(sendrecv(self._group(), x, dest, out, source, tag=tag, timeout=timeout))
 
-    def send_async(self, x: Any, dest: int, *, tag: int = 0, timeout: float | None = None) -> _core.Work:
+    def send_async(self, x: Any, dest: int, *, tag: int = 0, timeout: float | None = None) -> Work:
         """Start a `send`; `x` belongs to the library until ``wait()`` has returned."""
         return self._exchange_async(send(self._group(), x, dest, tag=tag, timeout=timeout))
 
-    def recv_async(self, out: Any, source: int, *, tag: int = 0, timeout: float | None = None) -> _core.Work:
+    def recv_async(self, out: Any, source: int, *, tag: int = 0, timeout: float | None = None) -> Work:
         """Start a `recv`; ``wait()`` returns `out`."""
         return self._exchange_async(recv(self._group(), out, source, tag=tag, timeout=timeout))
 
     def sendrecv_async(
         self, x: Any, dest: int, out: Any, source: int, *, tag: int = 0, timeout: float | None = None
-    ) -> _core.Work:
+    ) -> Work:
         """Start a `sendrecv`; ``wait()`` returns `out`."""
         return self._exchange_async(sendrecv(self._group(), x, dest, out, source, tag=tag, timeout=timeout))
 

@@ -7,6 +7,25 @@
 
 namespace pyccl {
 
+Fingerprint Communicator::fingerprint(const Prepared& p) const {
+  const Call& call = p.call;
+  Fingerprint f;
+  f.kind = static_cast<std::uint8_t>(call.kind);
+  f.op = reduces(call.kind) ? static_cast<std::uint8_t>(call.op) : 0;
+  f.dtype = static_cast<std::uint8_t>(call.dtype);
+  f.algorithm = static_cast<std::uint8_t>(call.algorithm);
+  f.root = call.root;
+  f.count = call.send_counts.empty() ? call.count : 0;
+  f.sequence = sequence_;
+  f.details = call.details;
+  f.extent = p.staged_layout->largest;
+  if (p.direct) {
+    f.input_key = region_key(p.input_region.get(), call.input);
+    f.output_key = region_key(p.output_region.get(), call.output);
+  }
+  return f;
+}
+
 std::string Communicator::describe_call(const Fingerprint& f) const {
   const bool known = f.algorithm < algorithms_.size();
   return describe(f, known ? algorithms_[f.algorithm] : "?");
@@ -118,6 +137,29 @@ Communicator::Verdict Communicator::agree(const Fingerprint& mine, const Deadlin
   node_->meet(deadline);
   std::memcpy(&v, node_->notice(leader) + kVerdictOffset, sizeof v);
   return v;
+}
+
+bool Communicator::all_registered(const Fingerprint& mine) const {
+  return std::all_of(node_->ranks().begin(), node_->ranks().end(), [&](int rank) {
+    const Fingerprint& f = node_->announced(rank);
+    return f.input_key == mine.input_key && f.output_key == mine.output_key;
+  });
+}
+
+bool Communicator::any_registered() const {
+  return std::any_of(node_->ranks().begin(), node_->ranks().end(), [&](int rank) {
+    const Fingerprint& f = node_->announced(rank);
+    return f.input_key != 0 || f.output_key != 0;
+  });
+}
+
+/// A user's function may fail on one rank only; all ranks must raise.
+void Communicator::confirm_user_function(const Fingerprint& fingerprint_now, const Deadline& deadline) {
+  Fingerprint mine = fingerprint_now;
+  mine.extent = engine_.take_failure() ? 1 : 0;
+  bool failed = mine.extent != 0;
+  if (setup_.size > 1) failed = agree(mine, deadline).extent != 0;
+  if (failed) throw Refused("the user-defined reduction raised an exception; the result is undefined");
 }
 
 }  // namespace pyccl

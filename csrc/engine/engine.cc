@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <iterator>
 #include <new>
 #include <stdexcept>
 
@@ -242,46 +241,16 @@ bool Engine::run(const Program& program, const Binding& b, const Deadline& deadl
     inline_slots = local_ && slots * round_up(unit * item, kLine) <= local_->inline_bytes();
   }
   const std::int64_t segments = (largest + unit - 1) / unit;
-  const std::int64_t first = local_ ? local_->claim_segments(segments) : 0, depth = program.pipelined ? std::ssize(program.rounds) : 1;
+  const std::int64_t first = local_ ? local_->claim_segments(segments) : 0;
   Segment segment{program, b, 0, unit, item, nullptr, inline_slots, tag * kLanes, static_cast<unsigned>(first & 1)};
-  if (program.scratch > 0) segment.scratch = scratch_.reserve(segment.scratch_bytes() * depth);
+  if (program.scratch > 0) segment.scratch = scratch_.reserve(segment.scratch_bytes());
   const Check* const checks = check ? &check : nullptr;
-  if (program.pipelined) return run_pipelined(segment, segments, deadline, checks, entered);
   for (std::int64_t i = 0; i < segments; ++i) {
     segment.index = i;
     segment.half = static_cast<unsigned>((first + i) & 1);
     if (!run_segment(segment, deadline, i == 0 ? checks : nullptr, i == 0 && entered)) return false;
   }
   if (program.direct) local_->meet(deadline);
-  return true;
-}
-
-/// Segment i runs its round k in step i + k: a meeting per step serves as many segments as there are rounds.
-bool Engine::run_pipelined(const Segment& start, std::int64_t segments, const Deadline& deadline, const Check* check,
-                           bool entered) {
-  const auto& rounds = start.program.rounds;
-  const std::int64_t depth = std::ssize(rounds);
-  const auto each = [&](std::int64_t step, auto&& run) {
-    for (std::int64_t k = 0; k < depth; ++k) {
-      const std::int64_t index = step - k;
-      if (index < 0 || index >= segments) continue;
-      Segment segment = start;
-      segment.index = index;
-      segment.half = static_cast<unsigned>((start.half + index) & 1);
-      if (segment.scratch) segment.scratch += index % depth * segment.scratch_bytes();
-      run(segment, rounds[static_cast<std::size_t>(k)]);
-    }
-  };
-  for (std::int64_t step = 0; step < segments + depth - 1; ++step) {
-    each(step, [&](const Segment& s, const Round& round) {
-      for (const Pass& pass : round.before) execute(s, pass);
-    });
-    if (step > 0 || !entered) local_->meet(deadline);
-    if (step == 0 && check && !(*check)()) return false;
-    each(step, [&](const Segment& s, const Round& round) {
-      for (const Pass& pass : round.after) execute(s, pass);
-    });
-  }
   return true;
 }
 

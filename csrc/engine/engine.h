@@ -65,8 +65,6 @@ class Engine {
   struct Segment;
   struct Lane;
   bool run_segment(const Segment& segment, const Deadline& deadline, const Check* check, bool entered);
-  bool run_pipelined(const Segment& first, std::int64_t segments, const Deadline& deadline, const Check* check,
-                     bool entered);
   void run_lanes(const Program& program, const Binding& binding, const Deadline& deadline, std::int64_t unit, int tag);
   bool advance(Lane& lane);
   void post(const Segment& segment, const Round& round, Pending& sends, Pending& recvs);

@@ -105,11 +105,10 @@ def run_calibrate(world: World, options: Options) -> int:
 
 def algorithms(world: World, options: Options) -> dict[str, list[str]]:
     """Return the algorithms to time of every chosen collective; collectives without any are left out."""
-    kinds = [kind for kind in options.collectives if hasattr(world.comm, kind)]
-    if options.algorithms == ("auto",) and kinds:
-        return {kind: ["auto"] for kind in kinds}
+    if options.algorithms == ("auto",):
+        return {kind: ["auto"] for kind in options.collectives}
     found: dict[str, list[str]] = {}
-    for kind in kinds:
+    for kind in options.collectives:
         if kind in ("sendrecv", "barrier"):
             continue
         known = ["auto", *(name for name in world.library.algorithms(kind, world.size) if name != "auto")]
