@@ -5,6 +5,8 @@ from pyccl._version import __version__
 
 _extension.load()
 
+from pyccl.algorithms import register_algorithm  # noqa: E402
+from pyccl.communicator import Communicator, init  # noqa: E402
 from pyccl.errors import (  # noqa: E402  (after the extension is known to fit)
     CommError,
     ConfigError,
@@ -15,9 +17,6 @@ from pyccl.errors import (  # noqa: E402  (after the extension is known to fit)
     ServerLost,
     Timeout,
 )
-
-from pyccl.algorithms import register_algorithm  # noqa: E402
-from pyccl.communicator import Communicator, init  # noqa: E402
 from pyccl.ops import Op, premul_sum, user_op  # noqa: E402
 
 __all__ = [

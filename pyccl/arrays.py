@@ -30,7 +30,7 @@ def dtype_of(spec: Any) -> np.dtype[Any]:
     """
     if spec == "bfloat16" or getattr(spec, "__name__", getattr(spec, "name", "")) == "bfloat16":
         return _bfloat16()
-    dtype = np.dtype(spec)
+    dtype: np.dtype[Any] = np.dtype(spec)
     if dtype.name not in SUPPORTED or not dtype.isnative:
         raise TypeError(f"dtype must be one of {', '.join(sorted(SUPPORTED))}, got {dtype}")
     return dtype
@@ -39,13 +39,13 @@ def dtype_of(spec: Any) -> np.dtype[Any]:
 @cache
 def name_of(dtype: np.dtype[Any]) -> str:
     """Return the dtype's name, which NumPy puts together anew, and slowly, each time."""
-    return dtype.name
+    return str(dtype.name)
 
 
 def _bfloat16() -> np.dtype[Any]:
     import ml_dtypes
 
-    dtype = np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     _core.set_bfloat16(dtype.num)
     return dtype
 

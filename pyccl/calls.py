@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import index
 from typing import Any, Protocol
 
 import numpy as np
 
 from pyccl import _core
-from pyccl.arrays import NumpyArray, empty_like, name_of, overlap, resolve
+from pyccl.arrays import NumpyArray, name_of, overlap, resolve
+from pyccl.checks import block_counts, disjoint, output, root_rank, seconds
 from pyccl.collectives import COLLECTIVES, split
 from pyccl.ops import Op, check_op, resolve_op
 
@@ -40,66 +40,6 @@ class Resolved:
 
     arguments: _core.Arguments
     result: Any
-
-
-def _counts(counts: Sequence[int] | None, size: int, name: str = "counts") -> tuple[int, ...]:
-    if counts is None:
-        return ()
-    try:
-        values = tuple(index(c) for c in counts)
-    except TypeError:
-        raise TypeError(f"{name} must be integers, one per rank, got {counts!r}") from None
-    if len(values) != size:
-        raise ValueError(f"{name} must have one entry per rank, got {len(values)} for {size} ranks")
-    if any(c < 0 for c in values):
-        raise ValueError(f"{name} must not be negative, got {min(values)}")
-    if sum(values) >= 2**60:
-        raise ValueError(f"{name} are more elements than any memory holds: {sum(values)}")
-    return values
-
-
-def _root(root: int, size: int) -> int:
-    try:
-        rank = index(root)
-    except TypeError:
-        raise TypeError(f"root must be an integer, got {type(root).__name__}") from None
-    if not 0 <= rank < size:
-        raise ValueError(f"root must be in [0, {size}), got {root}")
-    return rank
-
-
-def seconds(timeout: float | None) -> float:  # -1 stands for the communicator's
-    if timeout is None:
-        return -1.0
-    try:
-        value = float(timeout)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
-    return value
-
-
-def _output(x: Any, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Any, NumpyArray]:
-    """Return the result object and its view: a new array, or `out` once it is known to fit."""
-    if out is None:
-        return empty_like(x, shape, dtype)
-    view = resolve(out, "out", writable=True)
-    if view.dtype != dtype:
-        raise TypeError(f"out must have dtype {dtype}, got {view.dtype}")
-    if view.size != math.prod(shape):
-        raise ValueError(f"out must have {math.prod(shape)} elements (shape {shape}), got shape {view.shape}")
-    return out, view
-
-
-def _disjoint(a: NumpyArray, b: NumpyArray, slot: int | None = None) -> None:
-    """Refuse overlapping arrays, except `b` being `a`, or the smaller lying at element `slot` of the larger."""
-    if not overlap(a, b):
-        return
-    small, large = (a, b) if a.nbytes <= b.nbytes else (b, a)
-    start = small.__array_interface__["data"][0] - large.__array_interface__["data"][0]
-    if slot is None or start != slot * a.itemsize:
-        raise ValueError("out overlaps x without being the same array")
 
 
 def _call(
@@ -142,8 +82,8 @@ def all_reduce(
     comm: Group, x: Any, op: str | Op = "sum", *, out: Any = None, algorithm: str = "auto", timeout: float | None = None
 ) -> Resolved:
     a = resolve(x, "x")
-    result, view = _output(x, out, a.shape, a.dtype)
-    _disjoint(a, view, 0)
+    result, view = output(x, out, a.shape, a.dtype)
+    disjoint(a, view, 0)
     kind = resolve_op(op)
     return Resolved(_call(comm, "all_reduce", a, view, a.size, op=kind, algorithm=algorithm, timeout=timeout), result)
 
@@ -152,23 +92,22 @@ def reduce(
     comm: Group, x: Any, op: str | Op = "sum", *, root: int = 0, out: Any = None, algorithm: str = "auto",
     timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
-    root = _root(root, comm.size)
+    root = root_rank(root, comm.size)
     a = resolve(x, "x")
-    result, view = _output(x, out, a.shape, a.dtype) if comm.rank == root else (None, None)
+    result, view = output(x, out, a.shape, a.dtype) if comm.rank == root else (None, None)
     if view is not None:
-        _disjoint(a, view, 0)
+        disjoint(a, view, 0)
     call = _call(comm, "reduce", a, view, a.size, op=resolve_op(op), root=root, algorithm=algorithm, timeout=timeout)
     return Resolved(call, result)
 
 
-def broadcast(
-    comm: Group, x: Any, *, root: int = 0, algorithm: str = "auto", timeout: float | None = None
-) -> Resolved:
-    root = _root(root, comm.size)
+def broadcast(comm: Group, x: Any, *, root: int = 0, algorithm: str = "auto", timeout: float | None = None) -> Resolved:
+    root = root_rank(root, comm.size)
     sends = comm.rank == root
     a = resolve(x, "x", writable=not sends)
     source, target = (a, None) if sends else (None, a)
-    return Resolved(_call(comm, "broadcast", source, target, a.size, root=root, algorithm=algorithm, timeout=timeout), x)
+    call = _call(comm, "broadcast", source, target, a.size, root=root, algorithm=algorithm, timeout=timeout)
+    return Resolved(call, x)
 
 
 def reduce_scatter(
@@ -176,12 +115,12 @@ def reduce_scatter(
     algorithm: str = "auto", timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
     a = resolve(x, "x")
-    given = _counts(counts, comm.size)
+    given = block_counts(counts, comm.size)
     blocks = given or split(a.size, comm.size)
     if sum(blocks) != a.size:
         raise ValueError(f"counts must add up to the {a.size} elements of x, got {sum(blocks)}")
-    result, view = _output(x, out, _block_shape(a, blocks, comm.rank), a.dtype)
-    _disjoint(a, view, sum(blocks[: comm.rank]))
+    result, view = output(x, out, _block_shape(a, blocks, comm.rank), a.dtype)
+    disjoint(a, view, sum(blocks[: comm.rank]))
     kind = resolve_op(op)
     call = _call(comm, "reduce_scatter", a, view, a.size, op=kind, counts=given, algorithm=algorithm, timeout=timeout)
     return Resolved(call, result)
@@ -217,10 +156,10 @@ def all_gather(
     timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
     a = resolve(x, "x")
-    given = _counts(counts, comm.size)
+    given = block_counts(counts, comm.size)
     blocks, shape = _gathered(comm, a, given, out)
-    result, view = _output(x, out, shape, a.dtype)
-    _disjoint(a, view, sum(blocks[: comm.rank]))
+    result, view = output(x, out, shape, a.dtype)
+    disjoint(a, view, sum(blocks[: comm.rank]))
     call = _call(comm, "all_gather", a, view, sum(blocks), counts=given, algorithm=algorithm, timeout=timeout)
     return Resolved(call, result)
 
@@ -229,13 +168,13 @@ def gather(
     comm: Group, x: Any, *, root: int = 0, counts: Sequence[int] | None = None, out: Any = None,
     algorithm: str = "auto", timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
-    root = _root(root, comm.size)
+    root = root_rank(root, comm.size)
     a = resolve(x, "x")
-    given = _counts(counts, comm.size)
+    given = block_counts(counts, comm.size)
     blocks, shape = _gathered(comm, a, given, None)
-    result, view = _output(x, out, shape, a.dtype) if comm.rank == root else (None, None)
+    result, view = output(x, out, shape, a.dtype) if comm.rank == root else (None, None)
     if view is not None:
-        _disjoint(a, view, sum(blocks[: comm.rank]))
+        disjoint(a, view, sum(blocks[: comm.rank]))
     call = _call(comm, "gather", a, view, sum(blocks), root=root, counts=given, algorithm=algorithm, timeout=timeout)
     return Resolved(call, result)
 
@@ -244,8 +183,8 @@ def scatter(
     comm: Group, x: Any = None, *, root: int = 0, counts: Sequence[int] | None = None, out: Any = None,
     algorithm: str = "auto", timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
-    root = _root(root, comm.size)
-    given = _counts(counts, comm.size)
+    root = root_rank(root, comm.size)
+    given = block_counts(counts, comm.size)
     a = None if x is None else resolve(x, "x")
     if a is None and comm.rank == root:
         raise TypeError("x must be an array on the root")
@@ -255,7 +194,7 @@ def scatter(
         blocks = given or split(a.size, comm.size)
         if sum(blocks) != a.size:
             raise ValueError(f"counts must add up to the {a.size} elements of x, got {sum(blocks)}")
-        result, view = _output(x, out, _block_shape(a, blocks, comm.rank), a.dtype)
+        result, view = output(x, out, _block_shape(a, blocks, comm.rank), a.dtype)
     else:
         result, view = out, resolve(out, "out", writable=True)
         blocks = given or (view.size,) * comm.size
@@ -263,7 +202,7 @@ def scatter(
             raise ValueError(f"out must have {blocks[comm.rank]} elements on rank {comm.rank}, got {view.size}")
     source = a if comm.rank == root else None
     if source is not None:
-        _disjoint(source, view, sum(blocks[: comm.rank]))
+        disjoint(source, view, sum(blocks[: comm.rank]))
     total = sum(blocks)
     call = _call(comm, "scatter", source, view, total, root=root, counts=given, algorithm=algorithm, timeout=timeout)
     return Resolved(call, result)
@@ -276,17 +215,21 @@ def all_to_all(
     a = resolve(x, "x")
     if (send_counts is None) != (recv_counts is None):
         raise ValueError("send_counts and recv_counts must be given together")
-    send, recv = _counts(send_counts, comm.size, "send_counts"), _counts(recv_counts, comm.size, "recv_counts")
+    send, recv = (
+        block_counts(send_counts, comm.size, "send_counts"),
+        block_counts(recv_counts, comm.size, "recv_counts"),
+    )
     if send:
         if sum(send) != a.size:
             raise ValueError(f"send_counts must add up to the {a.size} elements of x, got {sum(send)}")
-        if send[comm.rank] != recv[comm.rank]:
-            raise ValueError(f"send_counts and recv_counts differ on the own rank: {send[comm.rank]}, {recv[comm.rank]}")
-        result, view = _output(x, out, (sum(recv),), a.dtype)
+        own = send[comm.rank], recv[comm.rank]
+        if own[0] != own[1]:
+            raise ValueError(f"send_counts and recv_counts differ on the own rank: {own[0]}, {own[1]}")
+        result, view = output(x, out, (sum(recv),), a.dtype)
     else:
         if a.size % comm.size:
             raise ValueError(f"x has {a.size} elements, not a multiple of {comm.size} ranks: pass send_counts")
-        result, view = _output(x, out, a.shape, a.dtype)
+        result, view = output(x, out, a.shape, a.dtype)
     if overlap(a, view):
         a = a.copy()  # every block is needed until its receiver has it
     count = 0 if send else a.size // comm.size
@@ -300,7 +243,7 @@ def barrier(comm: Group, *, algorithm: str = "auto", timeout: float | None = Non
     return Resolved(_call(comm, "barrier", None, None, 0, algorithm=algorithm, timeout=timeout), None)
 
 
-RESOLVERS = {
+RESOLVERS: Mapping[str, Callable[..., Resolved]] = {
     "all_reduce": all_reduce,
     "reduce_scatter": reduce_scatter,
     "all_gather": all_gather,

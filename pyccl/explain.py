@@ -62,7 +62,8 @@ class Explanation:
             transport = "mpi" if nodes == comm.size else "shm+mpi"
             why = f"{comm.size} ranks on {nodes} nodes, {comm.node_size} of them here"
         if transport != "none":
-            how = "poll, then block" if not m.crowded else f"yield {m.yields} times, then block" if m.yields else "block at once"
+            crowded = f"yield {m.yields} times, then block" if m.yields else "block at once"
+            how = crowded if m.crowded else "poll, then block"
             why += f"; {comm.node_size} ranks on {m.cores} cores: waiters {how}"
         forced = comm._settings.algorithm.get(collective)
         why += f"; {'PYCCL_ALGORITHM names the algorithm' if forced else 'thresholds from ' + comm.tuning.source}"

@@ -9,7 +9,8 @@ from pyccl.collectives import COLLECTIVES
 from pyccl.ops import Op
 
 if TYPE_CHECKING:
-    from pyccl import _core
+    from pyccl._core import Communicator as Core
+    from pyccl._core import Work
 
 __all__ = ["Operations"]
 
@@ -31,12 +32,12 @@ class Operations:
     the communicator must not be used again. A failed call leaves inputs as they were and outputs undefined.
     """
 
-    _core: _core.Communicator
+    _core: Core
 
     def _run(self, collective: str, *args: Any, **options: Any) -> Any:
         raise TypeError("Operations is the base of Communicator")
 
-    def _submit(self, collective: str, *args: Any, **options: Any) -> _core.Work:
+    def _submit(self, collective: str, *args: Any, **options: Any) -> Work:
         raise TypeError("Operations is the base of Communicator")
 
     def all_reduce(
@@ -217,47 +218,46 @@ class Operations:
         -------
         array, shape of `x`, or (sum(recv_counts),)
         """
-        return self._run(
-            "all_to_all", x, send_counts=send_counts, recv_counts=recv_counts, out=out, algorithm=algorithm, timeout=timeout
-        )
+        options = {"out": out, "algorithm": algorithm, "timeout": timeout}
+        return self._run("all_to_all", x, send_counts=send_counts, recv_counts=recv_counts, **options)
 
     def barrier(self, *, algorithm: str = "auto", timeout: float | None = None) -> None:
         """Return once every rank has come."""
         if algorithm != "auto" or timeout is not None or self._core.barrier() is NotImplemented:
             self._run("barrier", algorithm=algorithm, timeout=timeout)
 
-    def all_reduce_async(self, x: Any, op: str | Op = "sum", **options: Any) -> _core.Work:
+    def all_reduce_async(self, x: Any, op: str | Op = "sum", **options: Any) -> Work:
         """Start an `all_reduce`; its arrays belong to the library until ``wait()`` has returned."""
         return self._submit("all_reduce", x, op, **options)
 
-    def reduce_scatter_async(self, x: Any, op: str | Op = "sum", **options: Any) -> _core.Work:
+    def reduce_scatter_async(self, x: Any, op: str | Op = "sum", **options: Any) -> Work:
         """Start a `reduce_scatter`."""
         return self._submit("reduce_scatter", x, op, **options)
 
-    def all_gather_async(self, x: Any, **options: Any) -> _core.Work:
+    def all_gather_async(self, x: Any, **options: Any) -> Work:
         """Start an `all_gather`."""
         return self._submit("all_gather", x, **options)
 
-    def broadcast_async(self, x: Any, **options: Any) -> _core.Work:
+    def broadcast_async(self, x: Any, **options: Any) -> Work:
         """Start a `broadcast`."""
         return self._submit("broadcast", x, **options)
 
-    def reduce_async(self, x: Any, op: str | Op = "sum", **options: Any) -> _core.Work:
+    def reduce_async(self, x: Any, op: str | Op = "sum", **options: Any) -> Work:
         """Start a `reduce`."""
         return self._submit("reduce", x, op, **options)
 
-    def gather_async(self, x: Any, **options: Any) -> _core.Work:
+    def gather_async(self, x: Any, **options: Any) -> Work:
         """Start a `gather`."""
         return self._submit("gather", x, **options)
 
-    def scatter_async(self, x: Any = None, **options: Any) -> _core.Work:
+    def scatter_async(self, x: Any = None, **options: Any) -> Work:
         """Start a `scatter`."""
         return self._submit("scatter", x, **options)
 
-    def all_to_all_async(self, x: Any, **options: Any) -> _core.Work:
+    def all_to_all_async(self, x: Any, **options: Any) -> Work:
         """Start an `all_to_all`."""
         return self._submit("all_to_all", x, **options)
 
-    def barrier_async(self, **options: Any) -> _core.Work:
+    def barrier_async(self, **options: Any) -> Work:
         """Start a `barrier`."""
         return self._submit("barrier", **options)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyccl import _core
+from pyccl._core import Communicator as Core
+from pyccl._core import Message, Work
 from pyccl.arrays import overlap, resolve
 from pyccl.calls import seconds
 
@@ -31,7 +32,7 @@ class Exchange:
         How many more messages it sends to its own rank than it receives from it.
     """
 
-    messages: tuple[_core.Message, ...]
+    messages: tuple[Message, ...]
     result: Any
     balance: int
 
@@ -52,13 +53,13 @@ def _tag(value: int) -> int:
 
 def send(comm: Group, x: Any, dest: int, *, tag: int = 0, timeout: float | None = None) -> Exchange:
     peer = _peer(dest, "dest", comm.size)
-    message = _core.Message(True, peer, _tag(tag), resolve(x, "x"), seconds(timeout))
+    message = Message(True, peer, _tag(tag), resolve(x, "x"), seconds(timeout))
     return Exchange((message,), None, int(peer == comm.rank))
 
 
 def recv(comm: Group, out: Any, source: int, *, tag: int = 0, timeout: float | None = None) -> Exchange:
     peer = _peer(source, "source", comm.size)
-    message = _core.Message(False, peer, _tag(tag), resolve(out, "out", writable=True), seconds(timeout))
+    message = Message(False, peer, _tag(tag), resolve(out, "out", writable=True), seconds(timeout))
     return Exchange((message,), out, -int(peer == comm.rank))
 
 
@@ -90,12 +91,12 @@ class PointToPoint:
     communicator's.
     """
 
-    _core: _core.Communicator
+    _core: Core
 
     def _exchange(self, call: Exchange) -> Any:
         raise TypeError("PointToPoint is the base of Communicator")
 
-    def _exchange_async(self, call: Exchange) -> _core.Work:
+    def _exchange_async(self, call: Exchange) -> Work:
         raise TypeError("PointToPoint is the base of Communicator")
 
     def _group(self) -> Group:
@@ -175,22 +176,22 @@ class PointToPoint:
             return out
         return self._exchange(sendrecv(self._group(), x, dest, out, source, tag=tag, timeout=timeout))
 
-    def send_async(self, x: Any, dest: int, *, tag: int = 0, timeout: float | None = None) -> _core.Work:
+    def send_async(self, x: Any, dest: int, *, tag: int = 0, timeout: float | None = None) -> Work:
         """Start a `send`; `x` belongs to the library until ``wait()`` has returned."""
         return self._exchange_async(send(self._group(), x, dest, tag=tag, timeout=timeout))
 
-    def recv_async(self, out: Any, source: int, *, tag: int = 0, timeout: float | None = None) -> _core.Work:
+    def recv_async(self, out: Any, source: int, *, tag: int = 0, timeout: float | None = None) -> Work:
         """Start a `recv`; ``wait()`` returns `out`."""
         return self._exchange_async(recv(self._group(), out, source, tag=tag, timeout=timeout))
 
     def sendrecv_async(
         self, x: Any, dest: int, out: Any, source: int, *, tag: int = 0, timeout: float | None = None
-    ) -> _core.Work:
+    ) -> Work:
         """Start a `sendrecv`; ``wait()`` returns `out`."""
         return self._exchange_async(sendrecv(self._group(), x, dest, out, source, tag=tag, timeout=timeout))
 
 
-def messages_of(calls: Sequence[Exchange]) -> list[_core.Message]:
+def messages_of(calls: Sequence[Exchange]) -> list[Message]:
     """Return the messages of several calls, in their order.
 
     Raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Case:
         if not self.uneven:
             return split(self.count, self.size)
         cuts = [0, *sorted(draw.randrange(self.count + 1) for _ in range(self.size - 1)), self.count]
-        return tuple(b - a for a, b in zip(cuts, cuts[1:], strict=False))
+        return tuple(b - a for a, b in itertools.pairwise(cuts))
 
     @cached_property
     def inputs(self) -> list[Array]:

@@ -166,7 +166,12 @@ def test_close_waits_for_what_is_queued() -> None:
         comm.close()
         assert all(work.done() for work in works)
         assert all((o == 3).all() for o in out)
-        for call in (lambda: comm.all_reduce(np.ones(1)), lambda: comm.barrier_async(), lambda: comm.empty(1), comm.barrier):
+        for call in (
+            lambda: comm.all_reduce(np.ones(1)),
+            lambda: comm.barrier_async(),
+            lambda: comm.empty(1),
+            comm.barrier,
+        ):
             with pytest.raises(pyccl.CommError, match="closed"):
                 call()
 

@@ -71,6 +71,8 @@ CALLS: dict[str, tuple[Call, type[Exception], str]] = {
     "read-only broadcast": (lambda c, x: c.broadcast(readonly(x), root=0), ValueError, "x is read-only"),
     "root too large": (lambda c, x: c.broadcast(x, root=SIZE), ValueError, "root must be in [0, 3), got 3"),
     "negative root": (lambda c, x: c.reduce(x, root=-1), ValueError, "root must be in [0, 3), got -1"),
+    "root of broadcast": (lambda c, x: c.broadcast(x, root=0.0), TypeError, "root must be an integer, got float"),
+    "root beyond 64 bits": (lambda c, x: c.broadcast(x, root=2**70), ValueError, "root must be in [0, 3)"),
     "root that is text": (lambda c, x: c.reduce(x, root="0"), TypeError, "root must be an integer, got str"),
     "root that is no integer": (lambda c, x: c.gather(x, root=1.5), TypeError, "root must be an integer, got float"),
     "counts too few": (lambda c, x: c.reduce_scatter(x, counts=[N]), ValueError, "counts must have one entry per rank"),
@@ -95,7 +97,9 @@ CALLS: dict[str, tuple[Call, type[Exception], str]] = {
     "bad shape type to register": (lambda c, x: c.empty("a"), (TypeError, ValueError), "shape must be"),
     "bad dtype to register": (lambda c, x: c.empty(4, "f16"), TypeError, "dtype must be one of"),
 }  # fmt: skip
-CALLS |= {f"x is {name}": (lambda c, x, bad=bad: c.all_reduce(bad), kind, text) for name, (bad, kind, text) in INPUTS.items()}
+CALLS |= {
+    f"x is {name}": (lambda c, x, bad=bad: c.all_reduce(bad), kind, text) for name, (bad, kind, text) in INPUTS.items()
+}
 CALLS |= {
     f"async, x is {name}": (lambda c, x, bad=INPUTS[name][0]: c.all_reduce_async(bad), *INPUTS[name][1:])
     for name in ("strided", "list", "big-endian")
@@ -118,7 +122,11 @@ def body(comm: pyccl.Communicator, odd: int, bad: Call) -> list[BaseException | 
     errors = []
     for form in ("call", "async", "plan"):
         x, out = np.arange(float(N)), np.full(N, 77.0)
-        make = (lambda x=x: bad(comm, x)) if comm.rank == odd else (lambda x=x, out=out, form=form: others(comm, x, out, form))
+        make = (
+            (lambda x=x: bad(comm, x))
+            if comm.rank == odd
+            else (lambda x=x, out=out, form=form: others(comm, x, out, form))
+        )
         errors.append(ranks.outcome(make))
         assert (x == np.arange(N)).all(), "the input was changed"
         assert (out == 77).all(), "the output was written"

@@ -78,7 +78,8 @@ def disagree(comm: pyccl.Communicator, odd: int, most: Call, one: Call, form: st
     mine = one if comm.rank == odd else most
     own = (mine[0], tuple(np.copy(a) if isinstance(a, np.ndarray) else a for a in mine[1]), mine[2])
     error = ranks.outcome(lambda: perform(comm, own, form))
-    changed = [a for a, b in zip(own[1], mine[1], strict=True) if isinstance(a, np.ndarray) and not np.array_equal(a, b)]
+    pairs = zip(own[1], mine[1], strict=True)
+    changed = [a for a, b in pairs if isinstance(a, np.ndarray) and not np.array_equal(a, b)]
     ranks.usable(comm)
     return [error, changed]
 
@@ -164,7 +165,8 @@ def test_registering_different_things(other: str) -> None:
         for fill, x in ((1.0, a), (10.0, b), (100.0, a)):
             x[:] = fill
             sums.append(np.unique(comm.all_reduce(x, out=x)).tolist())
-        for mine in (a if comm.rank else b, b if comm.rank else a, a if comm.rank == 1 else b, b if comm.rank == 1 else a):
+        for takes_a in (comm.rank != 0, comm.rank == 0, comm.rank == 1, comm.rank != 1):
+            mine = a if takes_a else b
             a[:], b[:] = 1.0, 10.0
             sums.append(np.unique(comm.all_reduce(mine, out=mine)).tolist())  # different arrays on different ranks
         return error, sums

@@ -190,37 +190,6 @@ def test_the_error_tree() -> None:
         assert issubclass(getattr(errors, name), pyccl.CommError)
 
 
-# --- the source tree
-
-
-def sources(folder: str, *suffixes: str) -> list[Path]:
-    return [path for path in (ROOT / folder).rglob("*") if path.suffix in suffixes]
-
-
-@pytest.mark.parametrize("folder", ["pyccl", "csrc", "tests", "benchmarks", "docs/examples"])
-def test_files_stay_short(folder: str) -> None:
-    lengths = {path: len(path.read_text().splitlines()) for path in sources(folder, ".py", ".cc", ".h", ".cu")}
-    assert not {str(path): n for path, n in lengths.items() if n > 300}
-
-
-def test_cpp_includes_only_what_lies_below() -> None:
-    order = ["core", "kernels", "engine", "shm", "mpi", "comm", "bindings"]
-    above = {"shm": ["mpi"], "mpi": ["shm"]}  # neighbours
-    wrong = []
-    for path in sources("csrc", ".cc", ".h", ".cu"):
-        room = path.relative_to(ROOT / "csrc").parts[0]
-        if room in order:
-            allowed = set(order[: order.index(room) + 1]) - set(above.get(room, []))
-            found = re.findall(r'^#include "(\w+)/', path.read_text(), re.MULTILINE)
-            wrong += [f"{path.name} includes {name}/" for name in found if name not in allowed]
-    assert not wrong
-
-
-def test_mpi_is_named_only_in_its_room() -> None:
-    cpp = sources("csrc", ".cc", ".h", ".cu")
-    assert not [path for path in cpp if "MPI_" in path.read_text() and path.parent.name != "mpi"]
-
-
 def test_the_extras_are_those_promised() -> None:
     try:
         extras = importlib.metadata.metadata("pyccl-collectives").get_all("Provides-Extra")

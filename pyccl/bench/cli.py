@@ -89,8 +89,6 @@ def run(world: World, options: Options) -> int:
 def run_calibrate(world: World, options: Options) -> int:
     """Measure and write the calibration file."""
     assert options.calibrate is not None
-    if find_spec("tomlkit") is None:
-        raise UsageError("--calibrate writes TOML with tomlkit: pip install tomlkit")
     try:
         transports = calibrate(world, options.sizes, options.budget)
     except ValueError as error:

@@ -1,0 +1,77 @@
+"""Checks of arguments that several collectives share: each raises TypeError or ValueError, naming the argument."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from pyccl.arrays import NumpyArray, empty_like, overlap, resolve
+
+__all__ = ["block_counts", "disjoint", "output", "root_rank", "seconds"]
+
+
+def block_counts(counts: Sequence[int] | None, size: int, name: str = "counts") -> tuple[int, ...]:
+    """Return counts as a tuple, () for None, once they are one non-negative integer per rank."""
+    if counts is None:
+        return ()
+    try:
+        values = tuple(index(c) for c in counts)
+    except TypeError:
+        raise TypeError(f"{name} must be integers, one per rank, got {counts!r}") from None
+    if len(values) != size:
+        raise ValueError(f"{name} must have one entry per rank, got {len(values)} for {size} ranks")
+    if any(c < 0 for c in values):
+        raise ValueError(f"{name} must not be negative, got {min(values)}")
+    if sum(values) >= 2**60:
+        raise ValueError(f"{name} are more elements than any memory holds: {sum(values)}")
+    return values
+
+
+def root_rank(root: int, size: int) -> int:
+    """Return the root once it is a rank."""
+    try:
+        rank = index(root)
+    except TypeError:
+        raise TypeError(f"root must be an integer, got {type(root).__name__}") from None
+    if not 0 <= rank < size:
+        raise ValueError(f"root must be in [0, {size}), got {root}")
+    return rank
+
+
+def seconds(timeout: float | None) -> float:
+    """Return a timeout in seconds, -1 for the communicator's own."""
+    if timeout is None:
+        return -1.0
+    try:
+        value = float(timeout)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
+    return value
+
+
+def output(x: Any, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Any, NumpyArray]:
+    """Return the result object and its view: a new array, or `out` once it is known to fit."""
+    if out is None:
+        return empty_like(x, shape, dtype)
+    view = resolve(out, "out", writable=True)
+    if view.dtype != dtype:
+        raise TypeError(f"out must have dtype {dtype}, got {view.dtype}")
+    if view.size != math.prod(shape):
+        raise ValueError(f"out must have {math.prod(shape)} elements (shape {shape}), got shape {view.shape}")
+    return out, view
+
+
+def disjoint(a: NumpyArray, b: NumpyArray, slot: int | None = None) -> None:
+    """Refuse overlapping arrays, except `b` being `a`, or the smaller lying at element `slot` of the larger."""
+    if not overlap(a, b):
+        return
+    small, large = (a, b) if a.nbytes <= b.nbytes else (b, a)
+    start = small.__array_interface__["data"][0] - large.__array_interface__["data"][0]
+    if slot is None or start != slot * a.itemsize:
+        raise ValueError("out overlaps x without being the same array")
