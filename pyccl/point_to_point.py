@@ -173,6 +173,8 @@ class PointToPoint:
         >>> comm.sendrecv(np.arange(3), 0, np.empty(3, int), 0)    # 1 rank
         array([0, 1, 2])
         """
+        if timeout is None and self._core.sendrecv(x, dest, out, source, tag):
+            return out
         return self._exchange(sendrecv(self._group(), x, dest, out, source, tag=tag, timeout=timeout))
 
     def send_async(self, x: Any, dest: int, *, tag: int = 0, timeout: float | None = None) -> Work:

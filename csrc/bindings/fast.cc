@@ -91,7 +91,10 @@ py::object run(PyCommunicator& comm, PyObject* const* args) {
   py::object result;
   if (call.kind == Collective::Broadcast) {
     const long root = PyLong_AsLong(args[4]);
-    if (PyErr_Occurred()) throw py::error_already_set();
+    if (PyErr_Occurred()) {
+      PyErr_Clear();  // the slow path says what is wrong, and tells the peers
+      return unusual();
+    }
     if (!in->writable || root < 0 || root >= comm.core().size()) return unusual();
     call.root = static_cast<int>(root);
     call.output = in->data;

@@ -38,26 +38,54 @@ std::optional<int> small_int(py::handle object, std::int64_t limit) {
   return static_cast<int>(value);
 }
 
-/// One message of a plain array; false, with nothing done, for everything that needs a closer look.
-bool fast_message(PyCommunicator& self, bool sends, py::handle array, py::handle peer, py::handle tag) {
-  const auto to = small_int(peer, self.core().size());
+/// One side of a message of a plain array; nothing for everything that needs a closer look.
+std::optional<MessageCall> fast_side(PyCommunicator& self, bool sends, PyObject* array, PyObject* peer, PyObject* tag) {
+  const auto rank = small_int(peer, self.core().size());
   const auto label = small_int(tag, std::int64_t{1} << 31);
-  const auto seen = plain(array.ptr());
-  if (!to || !label || !seen || !self.shortcuts() || *to == self.core().rank() || (!sends && !seen->writable))
-    return false;
-  self.transfer({{sends, *to, *label, seen->dtype, seen->elements, seen->data, -1.0}}, array);
+  const auto seen = plain(array);
+  if (!rank || !label || !seen || *rank == self.core().rank() || (!sends && !seen->writable)) return std::nullopt;
+  return MessageCall{sends, *rank, *label, seen->dtype, seen->elements, seen->data, -1.0};
+}
+
+/// send, recv and sendrecv; false, with nothing done, for everything that needs a closer look.
+bool fast_message(PyCommunicator& self, bool sends, PyObject* const* args) {
+  if (!self.shortcuts()) return false;
+  const auto call = fast_side(self, sends, args[0], args[1], args[2]);
+  if (call) self.transfer({*call}, args[0]);
+  return call.has_value();
+}
+
+bool fast_sendrecv(PyCommunicator& self, PyObject* const* args) {
+  if (!self.shortcuts()) return false;
+  const auto out = fast_side(self, true, args[0], args[1], args[4]);
+  const auto in = fast_side(self, false, args[2], args[3], args[4]);
+  if (!out || !in) return false;
+  const auto *a = static_cast<const char*>(out->data), *b = static_cast<const char*>(in->data);
+  if (a < b + Envelope::of(*in, 0).bytes && b < a + Envelope::of(*out, 0).bytes) return false;
+  self.transfer({*out, *in}, py::make_tuple(py::handle(args[0]), py::handle(args[2])));
   return true;
 }
 
-template <bool sends> PyObject* call_message(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+template <int arguments, class Function> PyObject* call_fast(PyObject* self, Py_ssize_t count, Function&& function) {
   try {
-    if (count != 3) throw py::type_error("send and recv take an array, a rank and a tag");
-    return PyBool_FromLong(
-        fast_message(*py::cast<PyCommunicator*>(py::handle(self)), sends, args[0], args[1], args[2]));
+    if (count != arguments) throw py::type_error("wrong number of arguments");
+    return PyBool_FromLong(function(*py::cast<PyCommunicator*>(py::handle(self))));
   } catch (...) {
     py::detail::try_translate_exceptions();
     return nullptr;
   }
+}
+
+PyObject* call_send(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  return call_fast<3>(self, count, [&](PyCommunicator& c) { return fast_message(c, true, args); });
+}
+
+PyObject* call_recv(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  return call_fast<3>(self, count, [&](PyCommunicator& c) { return fast_message(c, false, args); });
+}
+
+PyObject* call_sendrecv(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  return call_fast<5>(self, count, [&](PyCommunicator& c) { return fast_sendrecv(c, args); });
 }
 
 PyMethodDef message_method(const char* name, PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t),
@@ -162,10 +190,12 @@ void register_point_to_point(py::module_& m) {
       .def("launch", &launch, "messages"_a, "plans"_a)
       .def("launch_async", &launch_async, "messages"_a, "plans"_a, "result"_a)
       .def("record", &PyCommunicator::record, "on"_a);
-  static PyMethodDef send = message_method("send", &call_message<true>, "send(self, x, dest, tag)");
-  static PyMethodDef recv = message_method("recv", &call_message<false>, "recv(self, out, source, tag)");
+  static PyMethodDef send = message_method("send", &call_send, "send(self, x, dest, tag)");
+  static PyMethodDef recv = message_method("recv", &call_recv, "recv(self, out, source, tag)");
   add_method(communicator, send);
+  static PyMethodDef sendrecv = message_method("sendrecv", &call_sendrecv, "sendrecv(self, x, dest, out, source, tag)");
   add_method(communicator, recv);
+  add_method(communicator, sendrecv);
 }
 
 }  // namespace pyccl::bindings

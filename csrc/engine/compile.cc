@@ -195,6 +195,11 @@ class Lowering {
     }
     program_.meets = shared;
     program_.pipelined = shared && can_pipeline();
+    std::vector<int> distinct = nodes_;
+    std::sort(distinct.begin(), distinct.end());
+    distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+    program_.spans_nodes = distinct.size() > 1;
+    program_.any_meets = distinct.size() < nodes_.size();
   }
 
   /// True when no message leaves the node and every slot is written for one round and read in it, on all ranks.

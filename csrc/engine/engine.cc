@@ -234,7 +234,7 @@ bool Engine::run(const Program& program, const Binding& b, const Deadline& deadl
                  int tag) {
   const auto item = static_cast<std::int64_t>(item_size(b.how.dtype));
   const std::int64_t largest = std::max<std::int64_t>(b.layout->largest, 1);
-  if (!program.meets) {
+  if (!program.meets && !program.any_meets) {
     run_lanes(program, b, deadline, std::min(largest, kMessageSegment / item), tag);
     return true;
   }
@@ -242,13 +242,15 @@ bool Engine::run(const Program& program, const Binding& b, const Deadline& deadl
   bool inline_slots = false;
   if (!program.direct) {
     const std::int64_t slots = std::max(program.slots, 1);
-    const std::int64_t room = local_->staging_bytes() / slots / kLine * kLine;
+    // between nodes all ranks must cut alike, those that have their node for themselves included
+    const std::int64_t piece = program.spans_nodes ? kStagingBytes : local_->staging_bytes();
+    const std::int64_t room = piece / slots / kLine * kLine;
     if (room == 0) throw std::length_error("too many staging slots for this number of ranks; choose another algorithm");
     unit = std::min(largest, room / item);
-    inline_slots = slots * round_up(unit * item, kLine) <= local_->inline_bytes();
+    inline_slots = local_ && slots * round_up(unit * item, kLine) <= local_->inline_bytes();
   }
   const std::int64_t segments = (largest + unit - 1) / unit;
-  const std::int64_t first = local_->claim_segments(segments), depth = program.pipelined ? std::ssize(program.rounds) : 1;
+  const std::int64_t first = local_ ? local_->claim_segments(segments) : 0, depth = program.pipelined ? std::ssize(program.rounds) : 1;
   Segment segment{program, b, 0, unit, item, nullptr, inline_slots, tag * kLanes, static_cast<unsigned>(first & 1)};
   if (program.scratch > 0) segment.scratch = scratch_.reserve(segment.scratch_bytes() * depth);
   const Check* const checks = check ? &check : nullptr;

@@ -45,7 +45,9 @@ struct Program {
   int slots = 0;    // staging slots per rank, the maximum over all ranks
   int scratch = 0;  // private scratch pieces
   bool direct = false;  // reads and writes peers' registered arrays: one segment, and a meeting at the end
-  bool meets = false;
+  bool meets = false;        // this node has several ranks
+  bool any_meets = false;    // some node has
+  bool spans_nodes = false;
   bool pipelined = false;  // every slot is read in the round that publishes it: segments may follow a round apart
   std::vector<Round> rounds;
 };

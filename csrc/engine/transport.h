@@ -23,6 +23,9 @@ class Remote {
   virtual const char* name() const = 0;
 };
 
+/// Half of every rank's staging area.
+inline constexpr std::int64_t kStagingBytes = 512 << 10;
+
 /// The ranks of one node. A *meeting* returns after all of them have called it; what a rank wrote before it is
 /// visible to all after it. The two halves of the staging areas serve alternate segments: a rank that has met everybody
 /// in segment g - 1 may write the half that everybody read in segment g - 2.

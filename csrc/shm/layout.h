@@ -6,12 +6,13 @@
 
 #include "engine/fingerprint.h"
 #include "engine/transfer.h"
+#include "engine/transport.h"
 
 namespace pyccl::shm {
 
 inline constexpr std::uint64_t kMagic = 0x70796363'6c73686dULL;  // "pycclshm"
 inline constexpr std::uint32_t kVersion = 2;
-inline constexpr std::int64_t kStagingHalf = 512 << 10;
+inline constexpr std::int64_t kStagingHalf = kStagingBytes;
 inline constexpr std::int64_t kHugePage = 2 << 20;
 inline constexpr int kInlineBytes = 192;
 inline constexpr int kNoticeBytes = 512;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/kernels.h"
+
 namespace pyccl::shm {
 namespace {
 
@@ -17,6 +19,9 @@ std::size_t piece_bytes(const Envelope& envelope, std::uint32_t piece) {
 
 std::uint64_t word(std::uint32_t sequence, std::uint32_t low) { return (std::uint64_t{sequence} << 32) | low; }
 std::uint32_t sequence_of(std::uint64_t progress) { return static_cast<std::uint32_t>(progress >> 32); }
+
+/// From here on a message would only push other things out of the caches.
+constexpr std::int64_t kStreamed = 32 << 20;
 
 /// memcpy's pointers must be valid even for no bytes, and an empty array may have none.
 void copy(char* to, const char* from, std::size_t bytes) {
@@ -96,7 +101,8 @@ bool MailboxReceive::advance() {
     return true;
   }
   if (consumed_ == static_cast<std::uint32_t>(progress) - 1) return false;
-  copy(data + consumed_ * kPiece, box_.pieces[consumed_ & 1], piece_bytes(envelope_, consumed_));
+  kernels::copy(data + consumed_ * kPiece, box_.pieces[consumed_ & 1], piece_bytes(envelope_, consumed_),
+                envelope_.bytes >= kStreamed);
   ++consumed_;
   answer(consumed_ + 1);
   if (consumed_ == pieces_) finish();
