@@ -194,34 +194,11 @@ class Lowering {
       program_.rounds[0].meet = true;
     }
     program_.meets = shared;
-    program_.pipelined = shared && can_pipeline();
     std::vector<int> distinct = nodes_;
     std::sort(distinct.begin(), distinct.end());
     distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
     program_.spans_nodes = distinct.size() > 1;
     program_.any_meets = distinct.size() < nodes_.size();
-  }
-
-  /// True when no message leaves the node and every slot is written for one round and read in it, on all ranks.
-  bool can_pipeline() const {
-    std::vector<int> used;
-    for (int r = 0; r < s_.size; ++r) {
-      used.assign(static_cast<std::size_t>(slots_.most), -1);
-      for (std::size_t i = 0; i < s_.ranks[r].size(); ++i) {
-        const Step& step = s_.ranks[r][i];
-        const int k = matching_.round[r][i];
-        if (nodes_[r] != nodes_[me_]) return false;
-        if (step.kind == StepKind::Send) {
-          int& round = used[static_cast<std::size_t>(slots_.of_step[r][i])];
-          if (round >= 0 && round != k) return false;
-          round = k;
-        }
-        for (std::size_t j = 0; j < matching_.sender_step[r][i].size(); ++j) {
-          if (matching_.round[step.peers[j]][matching_.sender_step[r][i][j]] != k) return false;
-        }
-      }
-    }
-    return true;
   }
 
   const Schedule& s_;

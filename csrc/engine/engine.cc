@@ -1,16 +1,15 @@
 #include "engine/engine.h"
 
-#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <iterator>
 #include <new>
 #include <stdexcept>
 
 #include "core/buffer.h"
 #include "core/error.h"
+#include "engine/backoff.h"
 
 namespace pyccl {
 namespace {
@@ -19,27 +18,6 @@ constexpr std::int64_t kLine = 64;
 constexpr std::int64_t kMessageSegment = 1 << 20;  // between nodes: large enough for bandwidth, small enough to overlap
 constexpr int kLanes = 4;
 constexpr std::int64_t kCopyBlock = 16 << 10;  // stays in L1 while it is written to several places
-
-/// Waits politely for something that only polling can see: spin, then sleep ever longer, 0.2 ms at most.
-class Backoff {
- public:
-  explicit Backoff(const Deadline& deadline) : deadline_(deadline) {}
-  void progressed() { idle_ = 0; }
-  void idle() {
-    if (++idle_ < 200) return;
-    if (idle_ % 64 == 0) {
-      deadline_.poll();
-      if (deadline_.remaining() < 0) throw Timeout("no message from another node within the time limit", {});
-    }
-    const long nanoseconds = idle_ < 2000 ? 1000 : 200000;
-    const timespec pause{0, nanoseconds};
-    nanosleep(&pause, nullptr);
-  }
-
- private:
-  const Deadline& deadline_;
-  int idle_ = 0;
-};
 
 }  // namespace
 
@@ -80,7 +58,8 @@ struct Engine::Lane {
   Segment segment;
   std::size_t round = 0;
   bool posted = false;
-  Pending pending;
+  Pending sends, recvs;
+  bool done = false;
 };
 
 char* Engine::resolve(const Segment& s, const Place& place) const {
@@ -134,62 +113,73 @@ void Engine::execute(const Segment& s, const Pass& pass) {
   }
 }
 
-void Engine::post(const Segment& s, const Round& round, Pending& pending) {
+void Engine::post(const Segment& s, const Round& round, Pending& sends, Pending& recvs) {
   for (const Message& m : round.recvs) {
     const std::int64_t bytes = s.count(m.chunk) * s.item;
-    if (bytes > 0) pending.add(remote_->recv(resolve(s, m.place), bytes, m.peer, s.tag));
+    if (bytes > 0) recvs.recv(resolve(s, m.place), bytes, m.peer, s.tag);
   }
   for (const Message& m : round.sends) {
     const std::int64_t bytes = s.count(m.chunk) * s.item;
-    if (bytes > 0) pending.add(remote_->send(resolve(s, m.place), bytes, m.peer, s.tag));
+    if (bytes > 0) sends.send(resolve(s, m.place), bytes, m.peer, s.tag);
   }
 }
 
-Pending::~Pending() {
-  for (const Remote::Request request : requests_) remote_->cancel(request);
+// A large message leaves only when its receiver has come to it, perhaps some rounds later, and those may need what this
+// rank sends next: sends are not waited for at the end of their round, but before their memory is written again.
+
+bool Engine::lands_on(const Segment& s, const Round& round, const Pending& sends) const {
+  return !sends.empty() && std::any_of(round.recvs.begin(), round.recvs.end(), [&](const Message& m) {
+    return sends.uses(resolve(s, m.place), s.count(m.chunk) * s.item);
+  });
 }
 
-bool Pending::test() {
-  return std::erase_if(requests_, [this](Remote::Request request) { return remote_->test(request); }) != 0;
-}
-
-void Engine::finish(Pending& pending, const Deadline& deadline) {
-  Backoff backoff(deadline);
-  while (!pending.empty()) {
-    if (pending.test()) backoff.progressed();
-    else backoff.idle();
-  }
+bool Engine::writes_on(const Segment& s, const Round& round, const Pending& sends) const {
+  return !sends.empty() && std::any_of(round.after.begin(), round.after.end(), [&](const Pass& pass) {
+    return std::any_of(pass.dests.begin(), pass.dests.end(), [&](const Place& place) {
+      return sends.uses(resolve(s, place), s.count(pass.chunk) * s.item);
+    });
+  });
 }
 
 bool Engine::run_segment(const Segment& s, const Deadline& deadline, const Check* check, bool entered) {
-  Pending pending(remote_);
+  Pending sends(remote_), recvs(remote_);
+  const auto finish = [&](const auto& busy) {
+    for (Backoff backoff(deadline); busy();) {
+      const bool moved = sends.test() | recvs.test();
+      if (moved) backoff.progressed();
+      else backoff.idle();
+    }
+  };
   for (const Round& round : s.program.rounds) {
+    finish([&] { return lands_on(s, round, sends); });
     for (const Pass& pass : round.before) execute(s, pass);
-    post(s, round, pending);
+    post(s, round, sends, recvs);
     if (round.meet && !entered) local_->meet(deadline);
     if (round.meet) {
       entered = false;
       if (check && !(*check)()) return false;
       check = nullptr;
     }
-    if (!pending.empty()) finish(pending, deadline);
+    finish([&] { return !recvs.empty() || writes_on(s, round, sends); });
     for (const Pass& pass : round.after) execute(s, pass);
   }
+  finish([&] { return !sends.empty(); });
   return true;
 }
 
 bool Engine::advance(Lane& lane) {
   const auto& rounds = lane.segment.program.rounds;
-  bool moved = false;
+  bool moved = lane.sends.test();
   while (lane.round < rounds.size()) {
     const Round& round = rounds[lane.round];
     if (!lane.posted) {
+      if (lands_on(lane.segment, round, lane.sends)) return moved;
       for (const Pass& pass : round.before) execute(lane.segment, pass);
-      post(lane.segment, round, lane.pending);
+      post(lane.segment, round, lane.sends, lane.recvs);
       lane.posted = moved = true;
     }
-    if (!lane.pending.empty()) lane.pending.test();
-    if (!lane.pending.empty()) return moved;
+    moved |= lane.recvs.test();
+    if (!lane.recvs.empty() || writes_on(lane.segment, round, lane.sends)) return moved;
     for (const Pass& pass : round.after) execute(lane.segment, pass);
     ++lane.round;
     lane.posted = false;
@@ -209,19 +199,20 @@ void Engine::run_lanes(const Program& program, const Binding& b, const Deadline&
   std::vector<Lane> active;
   active.reserve(static_cast<std::size_t>(lanes));
   for (int i = 0; i < lanes; ++i) {
-    active.push_back({{program, b, i, unit, item, scratch + i * piece, false, tag * kLanes + i, 0}, 0, false, Pending(remote_)});
+    active.push_back({{program, b, i, unit, item, scratch + i * piece, false, tag * kLanes + i, 0}, 0, false, Pending(remote_), Pending(remote_)});
   }
   Backoff backoff(deadline);
   for (int open = lanes; open > 0;) {
     bool moved = false;
     for (Lane& lane : active) {
-      if (lane.round == program.rounds.size()) continue;
+      if (lane.done) continue;
       moved |= advance(lane);
-      if (lane.round < program.rounds.size()) continue;
+      if (lane.round < program.rounds.size() || !lane.sends.empty()) continue;
       if (lane.segment.index + lanes < segments) {
         lane.segment.index += lanes;  // the same segments on every rank: messages of a lane match in their order
         lane.round = 0;
       } else {
+        lane.done = true;
         --open;
       }
     }
@@ -250,46 +241,16 @@ bool Engine::run(const Program& program, const Binding& b, const Deadline& deadl
     inline_slots = local_ && slots * round_up(unit * item, kLine) <= local_->inline_bytes();
   }
   const std::int64_t segments = (largest + unit - 1) / unit;
-  const std::int64_t first = local_ ? local_->claim_segments(segments) : 0, depth = program.pipelined ? std::ssize(program.rounds) : 1;
+  const std::int64_t first = local_ ? local_->claim_segments(segments) : 0;
   Segment segment{program, b, 0, unit, item, nullptr, inline_slots, tag * kLanes, static_cast<unsigned>(first & 1)};
-  if (program.scratch > 0) segment.scratch = scratch_.reserve(segment.scratch_bytes() * depth);
+  if (program.scratch > 0) segment.scratch = scratch_.reserve(segment.scratch_bytes());
   const Check* const checks = check ? &check : nullptr;
-  if (program.pipelined) return run_pipelined(segment, segments, deadline, checks, entered);
   for (std::int64_t i = 0; i < segments; ++i) {
     segment.index = i;
     segment.half = static_cast<unsigned>((first + i) & 1);
     if (!run_segment(segment, deadline, i == 0 ? checks : nullptr, i == 0 && entered)) return false;
   }
   if (program.direct) local_->meet(deadline);
-  return true;
-}
-
-/// Segment i runs its round k in step i + k: a meeting per step serves as many segments as there are rounds.
-bool Engine::run_pipelined(const Segment& start, std::int64_t segments, const Deadline& deadline, const Check* check,
-                           bool entered) {
-  const auto& rounds = start.program.rounds;
-  const std::int64_t depth = std::ssize(rounds);
-  const auto each = [&](std::int64_t step, auto&& run) {
-    for (std::int64_t k = 0; k < depth; ++k) {
-      const std::int64_t index = step - k;
-      if (index < 0 || index >= segments) continue;
-      Segment segment = start;
-      segment.index = index;
-      segment.half = static_cast<unsigned>((start.half + index) & 1);
-      if (segment.scratch) segment.scratch += index % depth * segment.scratch_bytes();
-      run(segment, rounds[static_cast<std::size_t>(k)]);
-    }
-  };
-  for (std::int64_t step = 0; step < segments + depth - 1; ++step) {
-    each(step, [&](const Segment& s, const Round& round) {
-      for (const Pass& pass : round.before) execute(s, pass);
-    });
-    if (step > 0 || !entered) local_->meet(deadline);
-    if (step == 0 && check && !(*check)()) return false;
-    each(step, [&](const Segment& s, const Round& round) {
-      for (const Pass& pass : round.after) execute(s, pass);
-    });
-  }
   return true;
 }
 

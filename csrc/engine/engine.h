@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/pending.h"
 #include "engine/program.h"
 #include "engine/transport.h"
 #include "kernels/kernels.h"
@@ -43,22 +44,6 @@ class Scratch {
   std::int64_t capacity_ = 0;
 };
 
-/// Requests in flight; what an error leaves behind is cancelled, so that nothing writes into memory that is gone.
-class Pending {
- public:
-  explicit Pending(Remote* remote) : remote_(remote) {}
-  Pending(Pending&& other) noexcept : remote_(other.remote_), requests_(std::exchange(other.requests_, {})) {}
-  ~Pending();
-  void add(Remote::Request request) { requests_.push_back(request); }
-  bool empty() const { return requests_.empty(); }
-  /// Tests all; true if any of them has completed.
-  bool test();
-
- private:
-  Remote* remote_;
-  std::vector<Remote::Request> requests_;
-};
-
 class Engine {
  public:
   Engine(int rank, Local* local, Remote* remote) : rank_(rank), local_(local), remote_(remote) {}
@@ -80,12 +65,11 @@ class Engine {
   struct Segment;
   struct Lane;
   bool run_segment(const Segment& segment, const Deadline& deadline, const Check* check, bool entered);
-  bool run_pipelined(const Segment& first, std::int64_t segments, const Deadline& deadline, const Check* check,
-                     bool entered);
   void run_lanes(const Program& program, const Binding& binding, const Deadline& deadline, std::int64_t unit, int tag);
   bool advance(Lane& lane);
-  void post(const Segment& segment, const Round& round, Pending& pending);
-  void finish(Pending& pending, const Deadline& deadline);
+  void post(const Segment& segment, const Round& round, Pending& sends, Pending& recvs);
+  bool lands_on(const Segment& segment, const Round& round, const Pending& sends) const;
+  bool writes_on(const Segment& segment, const Round& round, const Pending& sends) const;
   void execute(const Segment& segment, const Pass& pass);
   char* resolve(const Segment& segment, const Place& place) const;
 

@@ -48,7 +48,6 @@ struct Program {
   bool meets = false;        // this node has several ranks
   bool any_meets = false;    // some node has
   bool spans_nodes = false;
-  bool pipelined = false;  // every slot is read in the round that publishes it: segments may follow a round apart
   std::vector<Round> rounds;
 };
 

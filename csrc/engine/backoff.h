@@ -1,0 +1,32 @@
+// Waiting for what only polling can see.
+#pragma once
+
+#include <time.h>
+
+#include "core/error.h"
+#include "engine/deadline.h"
+
+namespace pyccl {
+
+/// Waits politely for something that only polling can see: spin, then sleep ever longer, 0.2 ms at most.
+class Backoff {
+ public:
+  explicit Backoff(const Deadline& deadline) : deadline_(deadline) {}
+  void progressed() { idle_ = 0; }
+  void idle() {
+    if (++idle_ < 200) return;
+    if (idle_ % 64 == 0) {
+      deadline_.poll();
+      if (deadline_.remaining() < 0) throw Timeout("no message from another node within the time limit", {});
+    }
+    const long nanoseconds = idle_ < 2000 ? 1000 : 200000;
+    const timespec pause{0, nanoseconds};
+    nanosleep(&pause, nullptr);
+  }
+
+ private:
+  const Deadline& deadline_;
+  int idle_ = 0;
+};
+
+}  // namespace pyccl
