@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyccl import _core
+from pyccl._core import Communicator as Core
+from pyccl._core import Message, Work
 from pyccl.arrays import overlap, resolve
 from pyccl.checks import seconds
 
@@ -33,7 +34,7 @@ class Exchange:
         How many more messages it sends to its own rank than it receives from it.
     """
 
-    messages: tuple[_core.Message, ...]
+    messages: tuple[Message, ...]
     result: Any
     balance: int
 
@@ -54,13 +55,13 @@ def _tag(value: int) -> int:
 
 def send(comm: Group, x: Any, dest: int, *, tag: int = 0, timeout: float | None = None) -> Exchange:
     peer = _peer(dest, "dest", comm.size)
-    message = _core.Message(True, peer, _tag(tag), resolve(x, "x"), seconds(timeout))
+    message = Message(True, peer, _tag(tag), resolve(x, "x"), seconds(timeout))
     return Exchange((message,), None, int(peer == comm.rank))
 
 
 def recv(comm: Group, out: Any, source: int, *, tag: int = 0, timeout: float | None = None) -> Exchange:
     peer = _peer(source, "source", comm.size)
-    message = _core.Message(False, peer, _tag(tag), resolve(out, "out", writable=True), seconds(timeout))
+    message = Message(False, peer, _tag(tag), resolve(out, "out", writable=True), seconds(timeout))
     return Exchange((message,), out, -int(peer == comm.rank))
 
 
@@ -192,7 +193,7 @@ class PointToPoint:
         return self._exchange_async(sendrecv(self._group(), x, dest, out, source, tag=tag, timeout=timeout))
 
 
-def messages_of(calls: Sequence[Exchange]) -> list[_core.Message]:
+def messages_of(calls: Sequence[Exchange]) -> list[Message]:
     """Return the messages of several calls, in their order.
 
     Raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -49,11 +50,12 @@ def program(parts: list[Block]) -> str:
     return text
 
 
-def python(script: Path, cwd: Path) -> None:
+def python(script: Path, cwd: Path) -> str:
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     command = [sys.executable, str(script)]
     done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 SINGLE = [page for page in PAGES if any(not block.ranks for block in blocks(page.read_text()))]
@@ -84,10 +86,20 @@ def test_a_block_runs_under_mpirun(page: Path, block: Block, tmp_path: Path) -> 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs(example: Path, tmp_path: Path) -> None:
     first = re.match(r"# mpirun -n (\d+)", example.read_text())
-    if first:
-        mpi.mpirun(example, int(first[1]), cwd=tmp_path)
-    else:
-        python(example, tmp_path)
+    out = mpi.mpirun(example, int(first[1]), cwd=tmp_path).stdout if first else python(example, tmp_path)
+    if out.startswith("skipped: "):
+        pytest.skip(out.splitlines()[0].removeprefix("skipped: "))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_says_what_it_shows_and_how_to_run_it(example: Path) -> None:
+    text = example.read_text()
+    doc = ast.get_docstring(ast.parse(text))
+    ranks = re.match(r"# mpirun -n (\d+)\n", text)
+    assert doc is not None
+    assert ranks is not None
+    assert doc.splitlines()[-1] == f"mpirun -n {ranks[1]} python docs/examples/{example.name}"
+    assert 15 <= len(text.splitlines()) <= 45
 
 
 def test_docstring_examples_run() -> None:

@@ -37,17 +37,7 @@ Mapping::Mapping(int fd, std::int64_t bytes) : bytes_(bytes) {
   if (head > 0) munmap(start, head);
   if (slack > head) munmap(base + used, slack + size - head - used);
   if (bytes >= kHugePage) madvise(base, size, MADV_HUGEPAGE);
-  base_ = base;
-}
-
-Mapping& Mapping::operator=(Mapping&& other) noexcept {
-  std::swap(base_, other.base_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
-Mapping::~Mapping() {
-  if (base_ != nullptr) munmap(base_, static_cast<std::size_t>(bytes_));
+  base_ = {base, [size](char* p) { munmap(p, size); }};
 }
 
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {

@@ -6,19 +6,16 @@
 
 namespace pyccl::shm {
 
-/// A mapping of `bytes` bytes, aligned to huge pages where it is large enough for them.
+/// A mapping of `bytes` bytes, aligned to huge pages where it is large enough for them. Copies share it.
 class Mapping {
  public:
   Mapping() = default;
   Mapping(int fd, std::int64_t bytes);  // throws std::system_error
-  Mapping(Mapping&& other) noexcept : base_(other.base_), bytes_(other.bytes_) { other.base_ = nullptr; }
-  Mapping& operator=(Mapping&& other) noexcept;
-  ~Mapping();
-  char* base() const { return base_; }
+  char* base() const { return base_.get(); }
   std::int64_t bytes() const { return bytes_; }
 
  private:
-  char* base_ = nullptr;
+  std::shared_ptr<char> base_;  // unmaps
   std::int64_t bytes_ = 0;
 };
 
