@@ -6,6 +6,12 @@
 #include "core/error.h"
 
 namespace pyccl {
+namespace {
+
+constexpr int kTag = 32767;
+constexpr double kGrace = 0.15;  // seconds per step that word of a missing rank may take
+
+}  // namespace
 
 Fingerprint Communicator::fingerprint(const Prepared& p) const {
   const Call& call = p.call;
@@ -60,12 +66,15 @@ Communicator::Verdict Communicator::compare_on_node(const Fingerprint& mine) con
 }
 
 void Communicator::act_on(const Verdict& v, const Fingerprint& mine) const {
-  if (v.status == Verdict::Agreed || mine.kind == kAborted) return;
+  if (v.status == Verdict::Agreed || (mine.kind == kAborted && v.status != Verdict::Missing)) return;
   if (v.status == Verdict::Aborted) {
     const std::string reason(v.reason, strnlen(v.reason, shm::kReasonBytes));
     const Fingerprint shown = mine;
     throw PeerAborted("rank " + std::to_string(v.rank_a) + " refused to take part in " + describe_call(shown) + ": " + reason,
                       v.rank_a, reason);
+  }
+  if (v.status == Verdict::Missing) {
+    throw Timeout(describe_call(mine) + " timed out: rank " + std::to_string(v.rank_a) + " did not arrive", {v.rank_a});
   }
   throw MismatchError("ranks disagree: rank " + std::to_string(v.rank_a) + " calls " + describe_call(v.a) + ", rank " +
                       std::to_string(v.rank_b) + " calls " + describe_call(v.b) +
@@ -74,11 +83,10 @@ void Communicator::act_on(const Verdict& v, const Fingerprint& mine) const {
 
 void Communicator::exchange(Remote& remote, int to, int from, const void* out, void* in, std::size_t bytes,
                             const Deadline& deadline) {
-  const int tag = 32767;
   const auto n = static_cast<std::int64_t>(bytes);
   Pending pending(&remote);
-  pending.recv(static_cast<char*>(in), n, from, tag);
-  pending.send(static_cast<const char*>(out), n, to, tag);
+  pending.recv(static_cast<char*>(in), n, from, kTag);
+  pending.send(static_cast<const char*>(out), n, to, kTag);
   for (int spins = 0; !pending.empty(); ++spins) {
     if (pending.test() || spins < 200) continue;
     const timespec pause{0, spins < 2000 ? 1000 : 200000};
@@ -86,26 +94,38 @@ void Communicator::exchange(Remote& remote, int to, int from, const void* out, v
     if (spins % 256 != 0) continue;
     deadline.poll();
     if (deadline.remaining() < 0) {
+      report_missing(from);
       throw Timeout("timed out after " + std::to_string(deadline.seconds()) + " s: rank " + std::to_string(from) +
                         " did not arrive at operation #" + std::to_string(sequence_), {from});
     }
   }
 }
 
-/// Dissemination among one leader per node: after step k everybody knows of 2^(k+1) nodes.
-void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline) {
-  std::vector<int> leaders;
-  std::vector<int> seen;
+/// The lowest rank of every node.
+std::vector<int> Communicator::leaders() const {
+  std::vector<int> found, seen;
   for (int r = 0; r < setup_.size; ++r) {
     if (std::find(seen.begin(), seen.end(), setup_.nodes[r]) != seen.end()) continue;
     seen.push_back(setup_.nodes[r]);
-    leaders.push_back(r);
+    found.push_back(r);
   }
-  const int n = static_cast<int>(leaders.size());
-  const int me = static_cast<int>(std::find(leaders.begin(), leaders.end(), setup_.rank) - leaders.begin());
-  for (int distance = 1; distance < n; distance *= 2) {
+  return found;
+}
+
+/// Dissemination among one leader per node: after step k everybody knows of 2^(k+1) nodes.
+void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline) {
+  const std::vector<int> nodes = leaders();
+  const int n = static_cast<int>(nodes.size());
+  const int me = static_cast<int>(std::find(nodes.begin(), nodes.end(), setup_.rank) - nodes.begin());
+  double grace = 0;
+  for (int distance = 1; distance < n; distance *= 2, grace += kGrace) {
     Verdict other;
-    exchange(*remote_, leaders[(me + distance) % n], leaders[(me - distance % n + n) % n], &v, &other, sizeof v, deadline);
+    exchange(*remote_, nodes[(me + distance) % n], nodes[(me - distance % n + n) % n], &v, &other, sizeof v,
+             deadline.patient(grace));
+    if (v.status == Verdict::Missing || other.status == Verdict::Missing) {
+      if (v.status != Verdict::Missing) v = other;
+      continue;
+    }
     const std::int64_t extent = std::max(v.extent, other.extent);
     if (other.status == Verdict::Aborted && v.status != Verdict::Aborted) {
       v = other;
@@ -120,10 +140,31 @@ void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline) {
   }
 }
 
+/// Who does not come is known to those who wait for it only: without a word from them, others would blame them.
+void Communicator::report_missing(int rank) {
+  const std::vector<int> nodes = leaders();
+  const int n = static_cast<int>(nodes.size());
+  const int me = static_cast<int>(std::find(nodes.begin(), nodes.end(), setup_.rank) - nodes.begin());
+  if (me == n) return;
+  Verdict v;
+  v.status = Verdict::Missing;
+  v.rank_a = rank;
+  Pending pending(remote_.get());
+  for (int distance = 1; distance < n; distance *= 2) {
+    pending.send(reinterpret_cast<const char*>(&v), sizeof v, nodes[(me + distance) % n], kTag);
+  }
+  for (int tries = 0; tries < 100 && !pending.empty(); ++tries) pending.test();
+}
+
 Communicator::Verdict Communicator::agree(const Fingerprint& mine, const Deadline& deadline) {
   if (node_) {
     node_->announce(mine);
-    node_->meet(deadline);
+    try {
+      node_->meet(deadline);
+    } catch (const Timeout& error) {
+      if (spans_nodes_ && !error.missing.empty()) report_missing(error.missing.front());
+      throw;
+    }
   }
   Verdict v = compare_on_node(mine);
   if (!spans_nodes_) return v;
@@ -134,7 +175,7 @@ Communicator::Verdict Communicator::agree(const Fingerprint& mine, const Deadlin
     if (node_) std::memcpy(node_->notice(leader) + kVerdictOffset, &v, sizeof v);
   }
   if (!node_) return v;
-  node_->meet(deadline);
+  node_->meet(deadline.patient(8 * kGrace));
   std::memcpy(&v, node_->notice(leader) + kVerdictOffset, sizeof v);
   return v;
 }

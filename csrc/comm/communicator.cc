@@ -209,8 +209,11 @@ void Communicator::check_usable() const {
 
 void Communicator::break_with(const std::exception& error) {
   broken_ = error.what();
-  const std::string text = "rank " + std::to_string(setup_.rank) + " failed: " + broken_;
-  if (node_) node_->break_off(shm::Broken::Error, setup_.rank, text);
+  if (!node_) return;
+  if (const auto* late = dynamic_cast<const Timeout*>(&error); late && !late->missing.empty()) {
+    return node_->break_off(shm::Broken::Timeout, late->missing.front(), broken_);
+  }
+  node_->break_off(shm::Broken::Error, setup_.rank, "rank " + std::to_string(setup_.rank) + " failed: " + broken_);
 }
 
 /// Every collective passes here: one at a time, numbered, and a failure that not all ranks share breaks the communicator.

@@ -105,7 +105,9 @@ class Communicator {
   bool all_registered(const Fingerprint& mine) const;
   bool any_registered() const;
   Verdict compare_on_node(const Fingerprint& mine) const;
+  std::vector<int> leaders() const;
   void agree_between_nodes(Verdict& verdict, const Deadline& deadline);
+  void report_missing(int rank);
   Verdict agree(const Fingerprint& mine, const Deadline& deadline);
   void act_on(const Verdict& verdict, const Fingerprint& mine) const;
   void confirm_user_function(const Fingerprint& mine, const Deadline& deadline);

@@ -17,9 +17,9 @@ struct Refused : std::runtime_error {
 };
 
 struct Communicator::Verdict {
-  enum Status : std::int32_t { Agreed, Mismatch, Aborted };
+  enum Status : std::int32_t { Agreed, Mismatch, Aborted, Missing };
   std::int32_t status = Agreed;
-  std::int32_t rank_a = -1, rank_b = -1;  // who disagrees with whom, or who refused
+  std::int32_t rank_a = -1, rank_b = -1;  // who disagrees with whom, who refused or is missing
   std::int64_t extent = 0;                // the largest of all
   Fingerprint a, b;
   char reason[shm::kReasonBytes] = {};

@@ -26,7 +26,14 @@ class Deadline {
   double remaining() const {
     const double now = monotonic_seconds();
     if (start_ < 0) start_ = now;
-    return limit_ - (now - start_);
+    return limit_ + grace_ - (now - start_);
+  }
+  /// The same limit, given up `grace` seconds later: for who waits for somebody who may be waiting himself.
+  Deadline patient(double grace) const {
+    remaining();  // starts the clock of both
+    Deadline later = *this;
+    later.grace_ = grace;
+    return later;
   }
   void poll() const {
     if (poll_ && *poll_) (*poll_)();
@@ -35,6 +42,7 @@ class Deadline {
  private:
   double limit_;
   const std::function<void()>* poll_;
+  double grace_ = 0;
   mutable double start_ = -1;
 };
 
