@@ -110,9 +110,6 @@ class Plan(_Object):
     def algorithm(self) -> str: ...
     def __call__(self, *args: NoReturn, **kwargs: NoReturn) -> Any: ...
 
-class Message(_Object):
-    def __init__(self, sends: bool, peer: int, tag: int, array: _Array, timeout: float) -> None: ...
-
 class Communicator(_Object):
     def __init__(
         self,
