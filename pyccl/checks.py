@@ -11,7 +11,18 @@ import numpy as np
 
 from pyccl.arrays import NumpyArray, empty_like, overlap, resolve
 
-__all__ = ["block_counts", "disjoint", "output", "root_rank", "seconds"]
+__all__ = ["array_shape", "block_counts", "disjoint", "output", "root_rank", "seconds"]
+
+
+def array_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the shape that `shape` means, once it is made of non-negative integers."""
+    try:
+        dims = tuple(index(n) for n in (shape if isinstance(shape, Sequence) else (shape,)))
+    except TypeError:
+        raise TypeError(f"shape must be an integer or a sequence of them, got {shape!r}") from None
+    if any(n < 0 for n in dims):
+        raise ValueError(f"shape must not be negative, got {dims}")
+    return dims
 
 
 def block_counts(counts: Sequence[int] | None, size: int, name: str = "counts") -> tuple[int, ...]:
