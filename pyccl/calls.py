@@ -145,6 +145,8 @@ def _gathered(comm: Group, a: NumpyArray, given: tuple[int, ...], out: Any) -> t
     if blocks[comm.rank] != a.size:
         hint = "" if given else f"; with {comm.size} ranks out holds {sum(blocks)} elements (pass counts if uneven)"
         raise ValueError(f"x must have {blocks[comm.rank]} elements on rank {comm.rank}, got {a.size}{hint}")
+    if a.ndim > 1 and not given and out is None:
+        return blocks, (a.shape[0] * comm.size, *a.shape[1:])
     row = math.prod(a.shape[1:]) if a.ndim > 1 else 1
     if a.ndim > 1 and row > 0 and sum(blocks) % row == 0:
         return blocks, (sum(blocks) // row, *a.shape[1:])

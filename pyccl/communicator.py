@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from operator import index
 from types import TracebackType
 from typing import Any
@@ -82,7 +83,7 @@ class Communicator(Groups):
             spin=m.spin,
             yields=m.yields,
             remote=bootstrap.remote() if several else None,
-            build=self._build,
+            build=partial(_build, bootstrap.size, m.nodes),  # not a method: the core must not keep its owner alive
         )
         self.rank: int = bootstrap.rank
         self.size: int = bootstrap.size
@@ -108,14 +109,6 @@ class Communicator(Groups):
                     algorithms.get_algorithm(name, algorithm)
                     codes.append((limit, self._core.algorithm_index(algorithm)))
                 self._core.set_choices(row.code, registered, codes)
-
-    def _build(self, code: int, name: str, root: int) -> tuple[int, Sequence[NumpyArray]]:
-        """Called by the core for an algorithm that it has not compiled yet."""
-        collective = _NAMES[code]
-        schedule = algorithms.build(collective, name, self.size, root=max(root, 0), nodes=self.nodes)
-        if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
-            verify(schedule)
-        return schedule.nchunks, schedule.tables
 
     def algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int) -> int:
         """Return the core's number of an algorithm, -1 for "auto" where the table's choice will do."""
@@ -262,6 +255,15 @@ class Communicator(Groups):
 
     def __repr__(self) -> str:
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"
+
+
+def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -> tuple[int, Sequence[NumpyArray]]:
+    """Called by the core for an algorithm that it has not compiled yet."""
+    collective = _NAMES[code]
+    schedule = algorithms.build(collective, name, size, root=max(root, 0), nodes=nodes)
+    if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
+        verify(schedule)
+    return schedule.nchunks, schedule.tables
 
 
 def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
