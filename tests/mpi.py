@@ -185,9 +185,12 @@ def expand(namespace: Mapping[str, Any], size: int) -> dict[str, tuple[Function,
     return found
 
 
-def checks(namespace: Mapping[str, Any], env: Mapping[str, str] | None = None) -> Callable[[int, str], None]:
+def checks(
+    namespace: Mapping[str, Any], env: Mapping[str, str] | None = None, sizes: Sequence[int] = SIZES
+) -> Callable[[int, str], None]:
     """Return a test, parametrized over the sizes and checks of a module; `env` is set for its ranks."""
-    sizes = sorted({n for f in namespace.values() for n in getattr(f, "mpi_check", ((), ()))[0]})
+    wanted = {n for f in namespace.values() for n in getattr(f, "mpi_check", ((), ()))[0]}
+    sizes = sorted(wanted & set(sizes))
     pairs = [(size, name) for size in sizes for name in expand(namespace, size)]
     module, environment = namespace["__name__"], tuple((env or {}).items())
 

@@ -46,7 +46,8 @@ Call make_call(const Arguments& a) {
     if (!seen) throw py::type_error("an array that arrays.py has not resolved reached the core");
     if (!is_input && !seen->writable) throw py::value_error("out is read-only");
     call.dtype = seen->dtype;
-    (is_input ? const_cast<char*&>(reinterpret_cast<const char*&>(call.input)) : reinterpret_cast<char*&>(call.output)) = seen->data;
+    (is_input ? const_cast<char*&>(reinterpret_cast<const char*&>(call.input))
+              : reinterpret_cast<char*&>(call.output)) = seen->data;
   }
   if (call.kind == Collective::Broadcast) {  // one array: read at the root, written elsewhere
     if (call.input == nullptr) call.input = call.output;
@@ -59,8 +60,20 @@ Arguments arguments(int kind, int op, int algorithm, int root, py::object input,
                     std::vector<std::int64_t> counts, std::vector<std::int64_t> send_counts,
                     std::vector<std::int64_t> recv_counts, double factor, std::uintptr_t user, std::uint32_t details,
                     double timeout) {
-  return {kind, op, algorithm, root, std::move(input), std::move(output), count, std::move(counts), std::move(send_counts),
-          std::move(recv_counts), factor, user, details, timeout};
+  return {kind,
+          op,
+          algorithm,
+          root,
+          std::move(input),
+          std::move(output),
+          count,
+          std::move(counts),
+          std::move(send_counts),
+          std::move(recv_counts),
+          factor,
+          user,
+          details,
+          timeout};
 }
 
 PyWork submit(PyCommunicator& self, const Arguments& a, py::object result) {
@@ -109,10 +122,14 @@ py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype&
 
 void register_communicator(py::module_& m) {
   py::class_<shm::Segment, std::shared_ptr<shm::Segment>>(m, "Segment")
-      .def_static("create", [](int ranks) { return std::make_shared<shm::Segment>(shm::Segment::create(ranks)); }, "ranks"_a)
-      .def_static("open", [](std::int64_t pid, int fd, int ranks, const py::bytes& nonce) {
+      .def_static(
+          "create", [](int ranks) { return std::make_shared<shm::Segment>(shm::Segment::create(ranks)); }, "ranks"_a)
+      .def_static(
+          "open",
+          [](std::int64_t pid, int fd, int ranks, const py::bytes& nonce) {
             return std::make_shared<shm::Segment>(shm::Segment::open(pid, fd, ranks, nonce));
-          }, "pid"_a, "fd"_a, "ranks"_a, "nonce"_a)
+          },
+          "pid"_a, "fd"_a, "ranks"_a, "nonce"_a)
       .def_property_readonly("fd", &shm::Segment::fd)
       .def_property_readonly("nonce", [](const shm::Segment& s) { return py::bytes(s.nonce()); })
       .def("close_descriptor", &shm::Segment::close_descriptor);
@@ -121,11 +138,10 @@ void register_communicator(py::module_& m) {
       .def("wait", &PyWork::wait, "timeout"_a = py::none())
       .def("result", &PyWork::result);
   const auto callable = py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_call = &call_plan; });
-  py::class_<PyPlan>(m, "Plan", callable)
-      .def_property_readonly("algorithm", &PyPlan::algorithm);
+  py::class_<PyPlan>(m, "Plan", callable).def_property_readonly("algorithm", &PyPlan::algorithm);
   py::class_<Arguments>(m, "Arguments")
-      .def(py::init(&arguments), "kind"_a, "op"_a, "algorithm"_a, "root"_a, "input"_a, "output"_a, "count"_a, "counts"_a,
-           "send_counts"_a, "recv_counts"_a, "factor"_a, "user"_a, "details"_a, "timeout"_a);
+      .def(py::init(&arguments), "kind"_a, "op"_a, "algorithm"_a, "root"_a, "input"_a, "output"_a, "count"_a,
+           "counts"_a, "send_counts"_a, "recv_counts"_a, "factor"_a, "user"_a, "details"_a, "timeout"_a);
   py::class_<PyCommunicator, std::shared_ptr<PyCommunicator>> communicator(m, "Communicator");
   add_fast_methods(communicator);
   communicator
@@ -136,33 +152,51 @@ void register_communicator(py::module_& m) {
              std::unique_ptr<shm::Node> node;
              if (segment) {
                const shm::WaitPolicy policy{crowded, spin, yields};
-               node = std::make_unique<shm::Node>(std::move(*segment), rank, std::move(node_ranks), std::move(pids), policy);
+               node = std::make_unique<shm::Node>(std::move(*segment), rank, std::move(node_ranks), std::move(pids),
+                                                  policy);
              }
-             return std::make_shared<PyCommunicator>(Communicator::Setup{rank, size, std::move(nodes), timeout, cache_bytes},
-                                                     std::move(node), std::move(remote), std::move(build));
+             return std::make_shared<PyCommunicator>(
+                 Communicator::Setup{rank, size, std::move(nodes), timeout, cache_bytes}, std::move(node),
+                 std::move(remote), std::move(build));
            }),
-           "rank"_a, "size"_a, "nodes"_a, "timeout"_a, "cache_bytes"_a, "segment"_a, "node_ranks"_a, "pids"_a, "crowded"_a,
-           "spin"_a, "yields"_a, "remote"_a, "build"_a)
-      .def("algorithm_index", [](PyCommunicator& c, const std::string& name) { return c.core().algorithm_index(name); }, "name"_a)
-      .def("algorithm_name", [](PyCommunicator& c, int index) { return c.core().algorithm_name(index); }, "index"_a)
-      .def("set_choices", [](PyCommunicator& c, int kind, bool registered, const std::vector<std::pair<std::int64_t, int>>& rows) {
+           "rank"_a, "size"_a, "nodes"_a, "timeout"_a, "cache_bytes"_a, "segment"_a, "node_ranks"_a, "pids"_a,
+           "crowded"_a, "spin"_a, "yields"_a, "remote"_a, "build"_a)
+      .def(
+          "algorithm_index", [](PyCommunicator& c, const std::string& name) { return c.core().algorithm_index(name); },
+          "name"_a)
+      .def(
+          "algorithm_name", [](PyCommunicator& c, int index) { return c.core().algorithm_name(index); }, "index"_a)
+      .def(
+          "set_choices",
+          [](PyCommunicator& c, int kind, bool registered, const std::vector<std::pair<std::int64_t, int>>& rows) {
             std::vector<Communicator::Choice> choices;
             for (const auto& [bytes, algorithm] : rows) choices.push_back({bytes, algorithm});
             c.core().set_choices(static_cast<Collective>(kind), registered, std::move(choices));
-          }, "kind"_a, "registered"_a, "rows"_a)
-      .def("choose", [](PyCommunicator& c, int kind, bool registered, std::int64_t nbytes) {
+          },
+          "kind"_a, "registered"_a, "rows"_a)
+      .def(
+          "choose",
+          [](PyCommunicator& c, int kind, bool registered, std::int64_t nbytes) {
             return c.core().choose(static_cast<Collective>(kind), registered, nbytes);
-          }, "kind"_a, "registered"_a, "nbytes"_a)
-      .def("run", [](PyCommunicator& c, const Arguments& a) { c.execute(c.resolve(make_call(a))); }, "arguments"_a)
+          },
+          "kind"_a, "registered"_a, "nbytes"_a)
+      .def(
+          "run", [](PyCommunicator& c, const Arguments& a) { c.execute(c.resolve(make_call(a))); }, "arguments"_a)
       .def("submit", &submit, "arguments"_a, "result"_a)
-      .def("plan", [](const std::shared_ptr<PyCommunicator>& c, const Arguments& a, py::object result) {
+      .def(
+          "plan",
+          [](const std::shared_ptr<PyCommunicator>& c, const Arguments& a, py::object result) {
             return PyPlan(c, c->resolve(make_call(a)), py::make_tuple(a.input, a.output), std::move(result));
-          }, "arguments"_a, "result"_a)
+          },
+          "arguments"_a, "result"_a)
       .def("refuse", &refuse, "reason"_a, "timeout"_a)
       .def("allocate", &allocate, "dtype"_a, "shape"_a, "nbytes"_a, "timeout"_a)
-      .def("registered", [](PyCommunicator& c, std::uintptr_t address, std::int64_t nbytes) {
+      .def(
+          "registered",
+          [](PyCommunicator& c, std::uintptr_t address, std::int64_t nbytes) {
             return c.core().regions().find(reinterpret_cast<const void*>(address), nbytes) != nullptr;
-          }, "address"_a, "nbytes"_a)
+          },
+          "address"_a, "nbytes"_a)
       .def("busy", [](PyCommunicator& c) { return c.progress().busy(); })
       .def("close", &PyCommunicator::close);
   m.def("set_bfloat16", &set_bfloat16, "type_number"_a);

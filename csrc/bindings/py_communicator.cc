@@ -42,8 +42,8 @@ std::shared_ptr<py::object> hold(py::object object) {
           }};
 }
 
-PyCommunicator::PyCommunicator(Communicator::Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote,
-                               py::function build)
+PyCommunicator::PyCommunicator(Communicator::Setup setup, std::unique_ptr<shm::Node> node,
+                               std::shared_ptr<Remote> remote, py::function build)
     : core_(std::move(setup), std::move(node), std::move(remote)), build_(std::move(build)) {
   core_.set_poll(check_signals);
 }

@@ -70,8 +70,9 @@ void Communicator::act_on(const Verdict& v, const Fingerprint& mine) const {
   if (v.status == Verdict::Aborted) {
     const std::string reason(v.reason, strnlen(v.reason, shm::kReasonBytes));
     const Fingerprint shown = mine;
-    throw PeerAborted("rank " + std::to_string(v.rank_a) + " refused to take part in " + describe_call(shown) + ": " + reason,
-                      v.rank_a, reason);
+    throw PeerAborted(
+        "rank " + std::to_string(v.rank_a) + " refused to take part in " + describe_call(shown) + ": " + reason,
+        v.rank_a, reason);
   }
   if (v.status == Verdict::Missing) {
     throw Timeout(describe_call(mine) + " timed out: rank " + std::to_string(v.rank_a) + " did not arrive", {v.rank_a});
@@ -96,7 +97,8 @@ void Communicator::exchange(Remote& remote, int to, int from, const void* out, v
     if (deadline.remaining() < 0) {
       report_missing(from);
       throw Timeout("timed out after " + std::to_string(deadline.seconds()) + " s: rank " + std::to_string(from) +
-                        " did not arrive at operation #" + std::to_string(sequence_), {from});
+                        " did not arrive at operation #" + std::to_string(sequence_),
+                    {from});
     }
   }
 }

@@ -65,7 +65,8 @@ std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeou
       }
     }
     mine.extent = failure.empty() ? 0 : 1;
-    if (agree(mine, deadline).extent != 0) throw Refused("comm.empty: a rank could not map its peers' memory " + failure);
+    if (agree(mine, deadline).extent != 0)
+      throw Refused("comm.empty: a rank could not map its peers' memory " + failure);
   });
   region->id = next_region_++;  // what has failed on all ranks has no number on any
   return region;

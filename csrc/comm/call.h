@@ -18,13 +18,13 @@ struct Call {
   int root = -1;       // -1: not rooted
   const void* input = nullptr;
   void* output = nullptr;
-  std::int64_t count = 0;                        // elements of the large side; of one block for an even all_to_all
-  std::vector<std::int64_t> counts;              // per rank, empty: even
+  std::int64_t count = 0;            // elements of the large side; of one block for an even all_to_all
+  std::vector<std::int64_t> counts;  // per rank, empty: even
   std::vector<std::int64_t> send_counts, recv_counts;  // all_to_all with uneven counts
-  double factor = 1.0;                           // of PremulSum
+  double factor = 1.0;                                 // of PremulSum
   kernels::UserFunction user = nullptr;
-  std::uint32_t details = 0;                     // hash of what else must agree
-  double timeout = -1;                           // seconds, < 0: the communicator's
+  std::uint32_t details = 0;  // hash of what else must agree
+  double timeout = -1;        // seconds, < 0: the communicator's
 };
 
 /// Where every chunk of `call` lies on `rank`, for a program of `nchunks` chunks.

@@ -37,7 +37,8 @@ Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::sh
     : setup_(std::move(setup)), node_(std::move(node)), remote_(std::move(remote)),
       engine_(setup_.rank, node_.get(), remote_.get()),
       exchange_(setup_.rank, setup_.size, node_.get(), remote_.get(), setup_.timeout, &poll_) {
-  if (static_cast<int>(setup_.nodes.size()) != setup_.size) throw std::invalid_argument("nodes must name a node per rank");
+  if (static_cast<int>(setup_.nodes.size()) != setup_.size)
+    throw std::invalid_argument("nodes must name a node per rank");
   spans_nodes_ = std::any_of(setup_.nodes.begin(), setup_.nodes.end(), [&](int n) { return n != setup_.nodes[0]; });
   if (spans_nodes_ && !remote_) throw std::invalid_argument("several nodes need a remote transport");
 }
@@ -99,8 +100,10 @@ bool Communicator::prepare(Prepared& p) {
   // rooted collectives: only the side that every rank has can be agreed upon
   const bool use_input = call.kind != Collective::Scatter;
   const bool use_output = call.kind != Collective::Reduce && call.kind != Collective::Gather;
-  if (call.input && use_input) p.input_region = regions_.find(call.input, input_elements(call, setup_.rank, setup_.size) * item);
-  if (call.output && use_output) p.output_region = regions_.find(call.output, output_elements(call, setup_.rank, setup_.size) * item);
+  if (call.input && use_input)
+    p.input_region = regions_.find(call.input, input_elements(call, setup_.rank, setup_.size) * item);
+  if (call.output && use_output)
+    p.output_region = regions_.find(call.output, output_elements(call, setup_.rank, setup_.size) * item);
   const Access access{p.input_region != nullptr, p.output_region != nullptr};
   if (!access.input_registered && !access.output_registered) return true;
   const int algorithm = automatic ? choose(call.kind, true, bytes) : call.algorithm;
@@ -120,8 +123,9 @@ bool Communicator::prepare(Prepared& p) {
   }
   p.direct = d.direct[index];
   if (!p.direct) return true;
-  p.direct_layout = &d == &c ? p.staged_layout
-                             : std::make_shared<const Layout>(make_layout(call, setup_.rank, setup_.size, p.direct->nchunks));
+  p.direct_layout =
+      &d == &c ? p.staged_layout
+               : std::make_shared<const Layout>(make_layout(call, setup_.rank, setup_.size, p.direct->nchunks));
   const auto peers = [&](const std::shared_ptr<Region>& region, const void* data, std::vector<char*>& out) {
     if (!region) return;
     const auto offset = static_cast<const char*>(data) - region->own;
@@ -216,7 +220,8 @@ void Communicator::break_with(const std::exception& error) {
   node_->break_off(shm::Broken::Error, setup_.rank, "rank " + std::to_string(setup_.rank) + " failed: " + broken_);
 }
 
-/// Every collective passes here: one at a time, numbered, and a failure that not all ranks share breaks the communicator.
+/// Every collective passes here: one at a time, numbered, and a failure that not all ranks share breaks the
+/// communicator.
 void Communicator::guarded(double timeout, const std::function<void(const Deadline&)>& operation) {
   const std::lock_guard lock(order_);
   check_usable();

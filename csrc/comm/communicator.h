@@ -57,7 +57,10 @@ class Communicator {
   int algorithm_index(const std::string& name);
   const std::string& algorithm_name(int index) const { return algorithms_.at(static_cast<std::size_t>(index)); }
   /// Which algorithm a size in bytes takes, ascending by max_bytes; the last entry serves all larger sizes.
-  struct Choice { std::int64_t max_bytes; int algorithm; };
+  struct Choice {
+    std::int64_t max_bytes;
+    int algorithm;
+  };
   void set_choices(Collective kind, bool registered, std::vector<Choice> choices);
   int choose(Collective kind, bool registered, std::int64_t bytes) const;
 
@@ -65,8 +68,8 @@ class Communicator {
   bool has_program(Collective kind, int algorithm, int root) const;
   void add_program(int algorithm, const Schedule& schedule);
 
-  /// Looks everything up; needs the GIL. When a program is missing returns false and leaves the call that wants it, with
-  /// its algorithm, in `prepared.call`.
+  /// Looks everything up; needs the GIL. When a program is missing returns false and leaves the call that wants it,
+  /// with its algorithm, in `prepared.call`.
   bool prepare(Prepared& prepared);
   /// Runs it; any thread, without the GIL. Calls are serialised in the order in which they come.
   void execute(const Prepared& prepared);
@@ -86,7 +89,12 @@ class Communicator {
   std::uint64_t generation() const { return generation_ + regions_.generation(); }
 
  private:
-  struct Key { Collective kind; int algorithm; int root; auto operator<=>(const Key&) const = default; };
+  struct Key {
+    Collective kind;
+    int algorithm;
+    int root;
+    auto operator<=>(const Key&) const = default;
+  };
   struct Compiled {
     Schedule schedule;
     std::shared_ptr<const Program> staged;
@@ -111,7 +119,8 @@ class Communicator {
   Verdict agree(const Fingerprint& mine, const Deadline& deadline);
   void act_on(const Verdict& verdict, const Fingerprint& mine) const;
   void confirm_user_function(const Fingerprint& mine, const Deadline& deadline);
-  void exchange(Remote& remote, int to, int from, const void* out, void* in, std::size_t bytes, const Deadline& deadline);
+  void exchange(Remote& remote, int to, int from, const void* out, void* in, std::size_t bytes,
+                const Deadline& deadline);
   std::string describe_call(const Fingerprint& f) const;
   Binding bind(const Prepared& p, const Layout& layout);
   void check_usable() const;

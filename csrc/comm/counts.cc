@@ -25,7 +25,8 @@ bool Communicator::prepare_counts(Prepared& p) {
 
 Layout Communicator::exchange_counts(const Prepared& p, const Deadline& deadline) {
   const Prepared& gather = p.counts->gather;
-  engine_.run(*gather.staged, bind(gather, *gather.staged_layout), deadline, {}, false, static_cast<int>(sequence_ % 4096));
+  engine_.run(*gather.staged, bind(gather, *gather.staged_layout), deadline, {}, false,
+              static_cast<int>(sequence_ % 4096));
   const std::vector<std::int64_t>& all = p.counts->all;
   const auto size = static_cast<std::size_t>(setup_.size);
   for (std::size_t src = 0; src < size; ++src) {
@@ -33,9 +34,10 @@ Layout Communicator::exchange_counts(const Prepared& p, const Deadline& deadline
       const std::int64_t sent = all[2 * size * src + dst], expected = all[2 * size * dst + size + src];
       if (sent == expected) continue;
       if (node_) node_->meet(deadline);  // nobody may write the staging area while others read it
-      throw MismatchError("ranks disagree: in all_to_all #" + std::to_string(sequence_) + " rank " + std::to_string(src) +
-                          " sends " + std::to_string(sent) + " elements to rank " + std::to_string(dst) + ", rank " +
-                          std::to_string(dst) + " expects " + std::to_string(expected));
+      throw MismatchError("ranks disagree: in all_to_all #" + std::to_string(sequence_) + " rank " +
+                          std::to_string(src) + " sends " + std::to_string(sent) + " elements to rank " +
+                          std::to_string(dst) + ", rank " + std::to_string(dst) + " expects " +
+                          std::to_string(expected));
     }
   }
   return make_layout(all, setup_.rank, setup_.size);

@@ -14,7 +14,7 @@ struct Region {
   std::uint32_t id = 0;
   std::int64_t bytes = 0;
   char* own = nullptr;
-  std::vector<char*> bases;             // by communicator rank; nullptr for ranks of other nodes
+  std::vector<char*> bases;  // by communicator rank; nullptr for ranks of other nodes
   std::vector<shm::Mapping> mappings;
 };
 
@@ -36,7 +36,8 @@ class Regions {
 /// The same array on every rank: allocation number and offset, 0 for private memory. Offsets stay below 2^40.
 inline std::uint64_t region_key(const Region* region, const void* data) {
   if (region == nullptr) return 0;
-  return static_cast<std::uint64_t>(region->id) << 40 | static_cast<std::uint64_t>(static_cast<const char*>(data) - region->own);
+  return static_cast<std::uint64_t>(region->id) << 40 |
+         static_cast<std::uint64_t>(static_cast<const char*>(data) - region->own);
 }
 
 }  // namespace pyccl

@@ -12,9 +12,7 @@ namespace pyccl {
 inline constexpr std::size_t kVerdictOffset = 64;  // in a rank's notice area, behind the address of its memory
 
 /// A failure that all ranks see at the same operation: the communicator stays usable.
-struct Refused : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
+struct Refused : std::runtime_error { using std::runtime_error::runtime_error; };
 
 struct Communicator::Verdict {
   enum Status : std::int32_t { Agreed, Mismatch, Aborted, Missing };

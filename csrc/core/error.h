@@ -20,8 +20,7 @@ struct Timeout : CommError {
 };
 /// A peer refused the operation (bad argument on its side); nothing was moved.
 struct PeerAborted : CommError {
-  PeerAborted(const std::string& what, int who, std::string why)
-      : CommError(what), rank(who), reason(std::move(why)) {}
+  PeerAborted(const std::string& what, int who, std::string why) : CommError(what), rank(who), reason(std::move(why)) {}
   int rank;
   std::string reason;
 };

@@ -9,14 +9,36 @@
 namespace pyccl {
 
 enum class DataType : std::uint8_t {
-  Bool, U8, I8, U16, I16, U32, I32, U64, I64, F16, BF16, F32, F64, C64, C128,
+  Bool,
+  U8,
+  I8,
+  U16,
+  I16,
+  U32,
+  I32,
+  U64,
+  I64,
+  F16,
+  BF16,
+  F32,
+  F64,
+  C64,
+  C128,
 };
 inline constexpr int kDataTypes = 15;
 
 enum class OpKind : std::uint8_t { Sum, Avg, Prod, Min, Max, Band, Bor, Bxor, PremulSum, User };
 
 enum class Collective : std::uint8_t {
-  AllReduce, ReduceScatter, AllGather, Broadcast, Reduce, Gather, Scatter, AllToAll, Barrier,
+  AllReduce,
+  ReduceScatter,
+  AllGather,
+  Broadcast,
+  Reduce,
+  Gather,
+  Scatter,
+  AllToAll,
+  Barrier,
 };
 inline constexpr int kCollectives = 9;
 

@@ -209,8 +209,8 @@ class Lowering {
   Program program_;
   std::vector<Place> home_;
   std::vector<char> written_;
-  std::vector<int> touched_;                                  // the round of the last read or write
-  std::vector<std::pair<int, std::size_t>> last_reduce_;      // the pass that wrote the chunk, if it was a reduction
+  std::vector<int> touched_;                              // the round of the last read or write
+  std::vector<std::pair<int, std::size_t>> last_reduce_;  // the pass that wrote the chunk, if it was a reduction
   std::vector<char> published_;
   int fold_top_ = -1, fold_chunk_ = -1;
 };

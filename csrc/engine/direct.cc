@@ -60,7 +60,8 @@ class DirectLowering {
           char& kind = receiver_kind_[step.peers[j]][sent];
           kind = static_cast<char>(kind | (step.kind == StepKind::Recv ? kPushed : kPulled));
         }
-        const bool ok = step.kind == StepKind::Recv ? access_.output_registered && holds_finally(s_, r, step.chunk) : true;
+        const bool ok =
+            step.kind == StepKind::Recv ? access_.output_registered && holds_finally(s_, r, step.chunk) : true;
         if (!ok) return false;
       }
     }

@@ -26,7 +26,8 @@ void Scratch::Free::operator()(void* p) const { std::free(p); }
 char* Scratch::reserve(std::int64_t bytes) {
   if (bytes > capacity_) {
     const std::int64_t wanted = round_up(bytes, bytes >= (1 << 21) ? (1 << 21) : 4096);
-    void* p = std::aligned_alloc(static_cast<std::size_t>(wanted >= (1 << 21) ? (1 << 21) : 4096), static_cast<std::size_t>(wanted));
+    void* p = std::aligned_alloc(static_cast<std::size_t>(wanted >= (1 << 21) ? (1 << 21) : 4096),
+                                 static_cast<std::size_t>(wanted));
     if (p == nullptr) throw std::bad_alloc();
     if (wanted >= (1 << 21)) madvise(p, static_cast<std::size_t>(wanted), MADV_HUGEPAGE);
     memory_.reset(static_cast<char*>(p));
@@ -40,8 +41,8 @@ struct Engine::Segment {
   const Program& program;
   const Binding& binding;
   std::int64_t index;
-  std::int64_t unit;    // elements of a slice
-  std::int64_t item;    // bytes of an element
+  std::int64_t unit;  // elements of a slice
+  std::int64_t item;  // bytes of an element
   char* scratch;
   bool inline_slots;
   int tag;
@@ -135,9 +136,8 @@ bool Engine::lands_on(const Segment& s, const Round& round, const Pending& sends
 
 bool Engine::writes_on(const Segment& s, const Round& round, const Pending& sends) const {
   return !sends.empty() && std::any_of(round.after.begin(), round.after.end(), [&](const Pass& pass) {
-    return std::any_of(pass.dests.begin(), pass.dests.end(), [&](const Place& place) {
-      return sends.uses(resolve(s, place), s.count(pass.chunk) * s.item);
-    });
+    return std::any_of(pass.dests.begin(), pass.dests.end(),
+                       [&](const Place& place) { return sends.uses(resolve(s, place), s.count(pass.chunk) * s.item); });
   });
 }
 
@@ -199,7 +199,11 @@ void Engine::run_lanes(const Program& program, const Binding& b, const Deadline&
   std::vector<Lane> active;
   active.reserve(static_cast<std::size_t>(lanes));
   for (int i = 0; i < lanes; ++i) {
-    active.push_back({{program, b, i, unit, item, scratch + i * piece, false, tag * kLanes + i, 0}, 0, false, Pending(remote_), Pending(remote_)});
+    active.push_back({{program, b, i, unit, item, scratch + i * piece, false, tag * kLanes + i, 0},
+                      0,
+                      false,
+                      Pending(remote_),
+                      Pending(remote_)});
   }
   Backoff backoff(deadline);
   for (int open = lanes; open > 0;) {

@@ -6,18 +6,20 @@ namespace pyccl {
 
 const char* name(Collective collective) {
   static constexpr const char* names[] = {"all_reduce", "reduce_scatter", "all_gather", "broadcast", "reduce",
-                                          "gather", "scatter", "all_to_all", "barrier"};
+                                          "gather",     "scatter",        "all_to_all", "barrier"};
   return names[static_cast<int>(collective)];
 }
 
 const char* name(DataType dtype) {
-  static constexpr const char* names[] = {"bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64",
-                                          "int64", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"};
+  static constexpr const char* names[] = {"bool",     "uint8",   "int8",    "uint16",    "int16",
+                                          "uint32",   "int32",   "uint64",  "int64",     "float16",
+                                          "bfloat16", "float32", "float64", "complex64", "complex128"};
   return names[static_cast<int>(dtype)];
 }
 
 const char* name(OpKind op) {
-  static constexpr const char* names[] = {"sum", "avg", "prod", "min", "max", "band", "bor", "bxor", "premul_sum", "user"};
+  static constexpr const char* names[] = {"sum",  "avg", "prod", "min",        "max",
+                                          "band", "bor", "bxor", "premul_sum", "user"};
   return names[static_cast<int>(op)];
 }
 

@@ -16,10 +16,10 @@ struct Fingerprint {
   std::uint8_t dtype = 0;      // DataType
   std::uint8_t algorithm = 0;  // index into the communicator's algorithm names
   std::int32_t root = 0;
-  std::int64_t count = 0;      // elements of the large side
+  std::int64_t count = 0;  // elements of the large side
   std::uint32_t sequence = 0;
-  std::uint32_t details = 0;   // hash of per-rank counts, user operation, node count
-  std::int64_t extent = 0;     // largest chunk known to this rank (all_to_all with uneven counts), not compared
+  std::uint32_t details = 0;  // hash of per-rank counts, user operation, node count
+  std::int64_t extent = 0;    // largest chunk known to this rank (all_to_all with uneven counts), not compared
   std::uint64_t input_key = 0, output_key = 0;  // registered array and offset, 0 when private, not compared
 
   bool same_operation(const Fingerprint& other) const {
@@ -29,7 +29,7 @@ struct Fingerprint {
 static_assert(sizeof(Fingerprint) == 48);
 
 inline constexpr std::uint8_t kAllocate = 0xfe;  // comm.empty(); count is in bytes
-inline constexpr std::uint8_t kAborted = 0xff;  // the rank refused the call; its reason is in its notice area
+inline constexpr std::uint8_t kAborted = 0xff;   // the rank refused the call; its reason is in its notice area
 
 /// "all_reduce(sum, float32, count=10) #3", for messages.
 std::string describe(const Fingerprint& fingerprint, const std::string& algorithm);

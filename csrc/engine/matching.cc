@@ -111,7 +111,8 @@ class Walk {
     for (int peer : step.peers) {
       Channel& from = channel(peer, r);
       const Issued message = from.sent[from.taken++];
-      if (s_.ranks[peer][message.step].chunk != step.chunk) fail(r, "receives another chunk than rank " + std::to_string(peer) + " sends");
+      if (s_.ranks[peer][message.step].chunk != step.chunk)
+        fail(r, "receives another chunk than rank " + std::to_string(peer) + " sends");
       held += message.contributions;
       out_.sender_step[r][index].push_back(message.step);
     }

@@ -42,11 +42,11 @@ struct Round {
 struct Program {
   Collective collective;
   int nchunks = 1;
-  int slots = 0;    // staging slots per rank, the maximum over all ranks
-  int scratch = 0;  // private scratch pieces
-  bool direct = false;  // reads and writes peers' registered arrays: one segment, and a meeting at the end
-  bool meets = false;        // this node has several ranks
-  bool any_meets = false;    // some node has
+  int slots = 0;           // staging slots per rank, the maximum over all ranks
+  int scratch = 0;         // private scratch pieces
+  bool direct = false;     // reads and writes peers' registered arrays: one segment, and a meeting at the end
+  bool meets = false;      // this node has several ranks
+  bool any_meets = false;  // some node has
   bool spans_nodes = false;
   std::vector<Round> rounds;
 };

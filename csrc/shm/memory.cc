@@ -63,7 +63,7 @@ Descriptor open_memory(std::int64_t pid, int fd, std::int64_t bytes) {
   const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
   Descriptor own(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (own.get() < 0) fail("opening " + path);
-  struct stat status {};
+  struct stat status{};
   if (fstat(own.get(), &status) != 0) fail("fstat of " + path);
   if (status.st_size < bytes) throw std::runtime_error(path + " is smaller than the segment that it should be");
   return own;

@@ -47,7 +47,8 @@ Node::Node(Segment segment, int rank, std::vector<int> ranks, std::vector<std::i
     : segment_(std::move(segment)), blocks_(reinterpret_cast<RankBlock*>(segment_.base() + kBlocksOffset)),
       bells_(reinterpret_cast<Bell*>(segment_.base() + bells_offset(static_cast<int>(hub().ranks)))),
       mailboxes_(reinterpret_cast<Mailbox*>(segment_.base() + mailboxes_offset(static_cast<int>(hub().ranks)))),
-      ranks_(std::move(ranks)), pids_(std::move(pids)), me_(-1), count_(static_cast<int>(ranks_.size())), policy_(policy) {
+      ranks_(std::move(ranks)), pids_(std::move(pids)), me_(-1), count_(static_cast<int>(ranks_.size())),
+      policy_(policy) {
   if (ranks_.empty() || pids_.size() != ranks_.size()) throw std::invalid_argument("ranks and pids differ in length");
   if (static_cast<std::uint32_t>(count_) > hub().ranks) throw std::invalid_argument("segment too small");
   local_.assign(ranks_.back() + 1, -1);
@@ -111,8 +112,8 @@ void Node::check() {
   if (deadline_->remaining() > 0) return;
   std::string names;
   for (int rank : late) names += (names.empty() ? "" : ", ") + std::to_string(rank);
-  const std::string text = what() + " timed out after " + std::to_string(deadline_->seconds()) +
-                           " s: rank(s) " + names + " did not arrive";
+  const std::string text =
+      what() + " timed out after " + std::to_string(deadline_->seconds()) + " s: rank(s) " + names + " did not arrive";
   break_off(Broken::Timeout, late.empty() ? -1 : late.front(), text);
   throw Timeout(text, late);
 }
@@ -137,8 +138,7 @@ void Node::break_off(Broken kind, int rank, const std::string& text) {
 
 void Node::throw_broken() const {
   const Hub& h = hub();
-  while (h.broken.load(std::memory_order_acquire) == 1) {
-  }
+  while (h.broken.load(std::memory_order_acquire) == 1) {}
   const std::string text(h.broken_text, strnlen(h.broken_text, sizeof h.broken_text));
   switch (static_cast<Broken>(h.broken_kind)) {
     case Broken::PeerLost: throw PeerLost(text, h.broken_rank);

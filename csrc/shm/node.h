@@ -55,9 +55,7 @@ class Node final : public Local, private Interrupt {
   void realign() { segments_ = meeting_; }
 
   /// Part of the next meeting.
-  void announce(const Fingerprint& fingerprint) {
-    block(me_).half[(meeting_ + 1) & 1].line.fingerprint = fingerprint;
-  }
+  void announce(const Fingerprint& fingerprint) { block(me_).half[(meeting_ + 1) & 1].line.fingerprint = fingerprint; }
   /// What `rank` announced for the last meeting. Valid until the next but one.
   const Fingerprint& announced(int rank) const { return block(local_[rank]).half[meeting_ & 1].line.fingerprint; }
   /// Why this rank refuses the operation of the next meeting, and why `rank` has refused that of the last one.

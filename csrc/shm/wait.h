@@ -10,9 +10,9 @@ namespace pyccl::shm {
 
 /// How a node waits; the same on all its ranks.
 struct WaitPolicy {
-  bool crowded = false;    // more ranks than cores: one arrival counter instead of a line per peer
-  double spin = 300e-6;    // seconds of polling before blocking (not crowded)
-  int yields = 0;          // sched_yield calls before blocking (crowded); 0 where they do not reach the other ranks
+  bool crowded = false;  // more ranks than cores: one arrival counter instead of a line per peer
+  double spin = 300e-6;  // seconds of polling before blocking (not crowded)
+  int yields = 0;        // sched_yield calls before blocking (crowded); 0 where they do not reach the other ranks
 };
 
 void futex_wake_all(std::atomic<std::uint32_t>& word);
