@@ -6,7 +6,6 @@ import logging
 import weakref
 from collections.abc import Sequence
 from functools import partial
-from operator import index
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +15,7 @@ from pyccl import _core, algorithms, config, membership
 from pyccl.arrays import NumpyArray, dtype_of
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
 from pyccl.calls import RESOLVERS, Resolved
+from pyccl.checks import dimensions
 from pyccl.collectives import COLLECTIVES
 from pyccl.errors import CommError
 from pyccl.explain import Explanation
@@ -218,7 +218,7 @@ class Communicator(Groups):
         self._check_open()
         try:
             kind = dtype_of(dtype)
-            dims = _shape(shape)
+            dims = dimensions(shape)
             if any(n < 0 for n in dims):
                 raise ValueError(f"shape must not be negative, got {dims}")
         except (TypeError, ValueError, ImportError) as error:
@@ -264,13 +264,6 @@ def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -
     if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
         verify(schedule)
     return schedule.nchunks, schedule.tables
-
-
-def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    try:
-        return tuple(index(n) for n in ((shape,) if hasattr(shape, "__index__") else shape))
-    except TypeError:
-        raise TypeError(f"shape must be an integer or a sequence of them, got {shape!r}") from None
 
 
 def _close(core: _core.Communicator, bootstrap: Bootstrap) -> None:

@@ -1,4 +1,4 @@
-"""What a communicator costs and what it leaves behind: nothing at import, nothing after close, no cores while waiting."""
+"""What a communicator costs and leaves behind: nothing at import, nothing after close, no cores while waiting."""
 
 from __future__ import annotations
 
@@ -33,19 +33,21 @@ def resident() -> int:
 def test_importing_starts_nothing() -> None:
     code = """
 import os, sys, threading
-before = set(os.listdir("/proc/self/fd"))
+before = set(list(Path("/proc/self/fd").iterdir()))
 import pyccl
 assert "mpi4py" not in sys.modules and "torch" not in sys.modules and "numba" not in sys.modules
 assert threading.active_count() == 1
-assert len(os.listdir("/proc/self/task")) == 1
-assert set(os.listdir("/proc/self/fd")) <= before | {str(len(before))}
+assert len(entries("/proc/self/task")) == 1
+assert set(list(Path("/proc/self/fd").iterdir())) <= before | {str(len(before))}
 assert "memfd" not in open("/proc/self/maps").read()
 import pyccl.bootstrap, pyccl.tuning, pyccl.algorithms, pyccl.schedule, pyccl.cost
 assert "mpi4py" not in sys.modules
 """
     # OpenBLAS, which NumPy brings, starts threads of its own where there are several cores
     environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environ, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environ, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -61,18 +63,22 @@ def cycle(size: int) -> None:
     ranks.run(size, body)
 
 
+def entries(folder: str) -> set[str]:
+    return {path.name for path in Path(folder).iterdir()}
+
+
 def test_nothing_is_left_after_close() -> None:
     for _ in range(3):
         cycle(3)
     gc.collect()
-    before, threads, shm = descriptors(), len(os.listdir("/proc/self/task")), set(os.listdir("/dev/shm"))
+    before, threads, shm = descriptors(), len(entries("/proc/self/task")), entries("/dev/shm")
     maps, memory = Path("/proc/self/maps").read_text().count("memfd:pyccl"), resident()
     for _ in range(50):
         cycle(3)
     gc.collect()
     assert descriptors() == before
-    assert len(os.listdir("/proc/self/task")) == threads
-    assert {name for name in os.listdir("/dev/shm") if not name.startswith("mpich")} <= shm
+    assert len(entries("/proc/self/task")) == threads
+    assert {name for name in entries("/dev/shm") if not name.startswith("mpich")} <= shm
     assert Path("/proc/self/maps").read_text().count("memfd:pyccl") == maps
     assert resident() - memory < 8 * MIB
 
