@@ -60,8 +60,8 @@ class Mpi:
         if datatype == self.api.DATATYPE_NULL:
             raise UnsupportedError(dtype)
         given, taken = shapes(collective, count, self.size)
-        x = private_array(given, np.dtype(dtype))
-        out = x if in_place else private_array(taken, np.dtype(dtype))
+        x = private_array(given, dtype_named(dtype))
+        out = x if in_place else private_array(taken, dtype_named(dtype))
         send, receive, comm = [x, datatype], [out, datatype], self.comm
         calls: dict[str, Call] = {
             "all_reduce": lambda: comm.Allreduce(self.api.IN_PLACE if in_place else send, receive),
@@ -92,8 +92,8 @@ class Gloo:
         if collective == "all_reduce" and not in_place:
             raise UnsupportedError("torch reduces in place only")
         given, taken = shapes(collective, count, self.size)
-        x = private_array(given, np.dtype(dtype))
-        out = x if in_place else private_array(taken, np.dtype(dtype))
+        x = private_array(given, dtype_named(dtype))
+        out = x if in_place else private_array(taken, dtype_named(dtype))
         source, target = self.torch.from_numpy(x), self.torch.from_numpy(out)
         calls: dict[str, Call] = {
             "all_reduce": lambda: dist.all_reduce(source),
@@ -124,8 +124,8 @@ class Pyccl:
 
     def prepare(self, collective: str, count: int, dtype: str, *, in_place: bool) -> tuple[Call, Array, Array]:
         given, taken = shapes(collective, count, self.size)
-        x = self._array(given, np.dtype(dtype))
-        out = x if in_place else self._array(taken, np.dtype(dtype))
+        x = self._array(given, dtype_named(dtype))
+        out = x if in_place else self._array(taken, dtype_named(dtype))
         if os.environ.get("BENCH_PLAN") == "1":
             return self.comm.plan(collective, x, out=out), x, out
         method = getattr(self.comm, collective)
@@ -184,6 +184,15 @@ def outweigh_other_sessions() -> None:
         Path("/proc/self/autogroup").write_text("-20")
 
 
+def dtype_named(name: str) -> np.dtype[Any]:
+    """Return the dtype; bfloat16 is not NumPy's own."""
+    if name != "bfloat16":
+        return np.dtype(name)
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)
+
+
 def main() -> None:
     outweigh_other_sessions()
     """Run every case of the specification in the folder named on the command line."""
@@ -194,7 +203,7 @@ def main() -> None:
         agreed = np.frombuffer(mmap.mmap(file.fileno(), 0), np.int64)
     results = []
     for index, case in enumerate(spec["cases"]):
-        itemsize = np.dtype(case["dtype"]).itemsize
+        itemsize = dtype_named(case["dtype"]).itemsize
         count = max(case["bytes"] // itemsize // peer.size, 1) * peer.size
         try:
             call, x, out = peer.prepare(case["collective"], count, case["dtype"], in_place=case["in_place"])

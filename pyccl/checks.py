@@ -5,24 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from operator import index
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
 from pyccl.arrays import NumpyArray, empty_like, overlap, resolve
 
-__all__ = ["array_shape", "block_counts", "disjoint", "output", "root_rank", "seconds"]
-
-
-def array_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    """Return the shape that `shape` means, once it is made of non-negative integers."""
-    try:
-        dims = tuple(index(n) for n in (shape if isinstance(shape, Sequence) else (shape,)))
-    except TypeError:
-        raise TypeError(f"shape must be an integer or a sequence of them, got {shape!r}") from None
-    if any(n < 0 for n in dims):
-        raise ValueError(f"shape must not be negative, got {dims}")
-    return dims
+__all__ = ["block_counts", "dimensions", "disjoint", "output", "root_rank", "seconds"]
 
 
 def block_counts(counts: Sequence[int] | None, size: int, name: str = "counts") -> tuple[int, ...]:
@@ -51,6 +40,14 @@ def root_rank(root: int, size: int) -> int:
     if not 0 <= rank < size:
         raise ValueError(f"root must be in [0, {size}), got {root}")
     return rank
+
+
+def dimensions(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """Return a shape as a tuple."""
+    try:
+        return tuple(index(n) for n in ((shape,) if isinstance(shape, SupportsIndex) else shape))
+    except TypeError:
+        raise TypeError(f"shape must be an integer or a sequence of them, got {shape!r}") from None
 
 
 def seconds(timeout: float | None) -> float:

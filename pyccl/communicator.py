@@ -15,7 +15,7 @@ from pyccl import _core, algorithms, config, membership
 from pyccl.arrays import NumpyArray, dtype_of
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
 from pyccl.calls import RESOLVERS, Resolved
-from pyccl.checks import array_shape
+from pyccl.checks import dimensions
 from pyccl.collectives import COLLECTIVES
 from pyccl.errors import CommError
 from pyccl.explain import Explanation
@@ -218,7 +218,9 @@ class Communicator(Groups):
         self._check_open()
         try:
             kind = dtype_of(dtype)
-            dims = array_shape(shape)
+            dims = dimensions(shape)
+            if any(n < 0 for n in dims):
+                raise ValueError(f"shape must not be negative, got {dims}")
         except (TypeError, ValueError, ImportError) as error:
             self._refuse(error)
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def ways(comm: pyccl.Communicator, x: NDArray[Any], op: str) -> dict[str, bytes]
         found[f"registered, in place {name}"] = comm.all_reduce(shared, op, out=shared, algorithm=name).tobytes()
     for pieces in (2, 7, 61):
         cuts = [len(x) * i // pieces for i in range(pieces + 1)]
-        parts = [comm.all_reduce(x[a:b], op) for a, b in pairwise(cuts)]
+        parts = [comm.all_reduce(x[a:b], op) for a, b in itertools.pairwise(cuts)]
         found[f"{pieces} buckets"] = np.concatenate(parts).tobytes()
     for name in keeping_order("reduce_scatter", comm.size):
         mine = comm.reduce_scatter(x, op, algorithm=name)

@@ -135,8 +135,13 @@ def test_random_programs(size: int, shared: bool, program: list[tuple[str, str, 
             root = number % size
             if name in ("mismatch", "refused"):
                 form = "async" if form == "late" else form
-                refused = ValueError if comm.rank == root else pyccl.PeerAborted
-                good = pyccl.MismatchError if name == "mismatch" else refused
+                good = (
+                    pyccl.MismatchError
+                    if name == "mismatch"
+                    else ValueError
+                    if comm.rank == root
+                    else pyccl.PeerAborted
+                )
                 with pytest.raises(good):
                     act(comm, name, form, state[n], root)
             elif form == "late":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,11 +40,13 @@ def test_the_missing_rank_is_named_and_raises_when_it_comes(name: str, missing: 
             if comm.rank == missing:
                 time.sleep(4 * SHORT)
             first = ranks.outcome(lambda: LATE[name](comm))
-            start = time.monotonic()
-            later = [ranks.outcome(lambda: LATE[name](comm)) for _ in range(10)]
-            spent = time.monotonic() - start
+            later, spent = [], []
+            for _ in range(10):
+                start = time.monotonic()
+                later.append(ranks.outcome(lambda: LATE[name](comm)))
+                spent.append(time.monotonic() - start)
             ranks.usable(second)
-        return first, later, spent
+        return first, later, statistics.median(spent)
 
     for rank, (first, later, spent) in enumerate(ranks.run(3, body, timeout=30)):
         assert isinstance(first, pyccl.Timeout), repr(first)
@@ -54,7 +57,7 @@ def test_the_missing_rank_is_named_and_raises_when_it_comes(name: str, missing: 
         if rank != missing:
             assert first.missing == (missing,)
         assert all(isinstance(e, pyccl.Timeout) for e in later), later
-        assert spent < AT_ONCE * len(later), f"later calls must raise at once, took {spent:.3f} s"
+        assert spent < AT_ONCE, f"later calls must raise at once, took {spent:.3f} s"
 
 
 def test_several_missing_ranks_are_all_named() -> None:
