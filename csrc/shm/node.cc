@@ -74,6 +74,7 @@ void Node::meet(const Deadline& deadline) {
     arrivals_ += static_cast<std::uint64_t>(count_);
     const std::uint64_t outstanding = arrivals_ - hub().arrived.fetch_add(1, std::memory_order_acq_rel) - 1;
     if (outstanding == 0) return post(hub().epoch, g, hub().sleepers);
+    if (yielding_.until(hub().epoch, g, policy_.yields)) return;
     return wait_equal(hub().epoch, g, hub().sleepers, policy_, deadline, *this);
   }
   post(own.round, g, own.waiters);

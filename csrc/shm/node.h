@@ -103,6 +103,7 @@ class Node final : public Local, private Interrupt {
   int me_;
   int count_;
   WaitPolicy policy_;
+  Yielding yielding_;
   std::uint32_t meeting_ = 0;
   std::uint64_t arrivals_ = 0;
   std::int64_t segments_ = 0;

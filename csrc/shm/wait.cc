@@ -11,6 +11,8 @@
 namespace pyccl::shm {
 namespace {
 
+constexpr double kLostSlice = 1e-3;  // longer than the ranks of one core work between two meetings, as a rule
+constexpr int kLeastPenalty = 32, kMostPenalty = 1024;
 constexpr double kSlice = 0.05;  // the longest sleep between two looks at signals, deadlines and peers
 
 bool poll_equal(const std::atomic<std::uint32_t>& word, std::uint32_t value, int times) {
@@ -31,6 +33,31 @@ bool spin(const std::atomic<std::uint32_t>& word, std::uint32_t value, double se
 
 }  // namespace
 
+bool Yielding::until(const std::atomic<std::uint32_t>& word, std::uint32_t value, int times) {
+  if (times == 0) return false;
+  if (word.load(std::memory_order_acquire) == value) return true;
+  if (blocked_ > 0) {
+    --blocked_;
+    return false;
+  }
+  double before = monotonic_seconds();
+  for (int i = 0; i < times; ++i) {
+    sched_yield();
+    const double after = monotonic_seconds();
+    const bool done = word.load(std::memory_order_acquire) == value;
+    if (after - before > kLostSlice) {
+      blocked_ = penalty_ = std::clamp(2 * penalty_, kLeastPenalty, kMostPenalty);
+      return done;
+    }
+    if (done) {
+      penalty_ = std::max(0, penalty_ - 1);
+      return true;
+    }
+    before = after;
+  }
+  return false;
+}
+
 void futex_wake_all(std::atomic<std::uint32_t>& word) {
   syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
@@ -45,10 +72,6 @@ void wait_equal(std::atomic<std::uint32_t>& word, std::uint32_t value, std::atom
                 const WaitPolicy& policy, const Deadline& deadline, Interrupt& interrupt) {
   if (word.load(std::memory_order_acquire) == value) return;
   if (!policy.crowded && spin(word, value, policy.spin)) return;
-  for (int i = 0; i < policy.yields; ++i) {
-    sched_yield();
-    if (word.load(std::memory_order_acquire) == value) return;
-  }
   struct Asleep {
     std::atomic<std::uint32_t>& count;
     explicit Asleep(std::atomic<std::uint32_t>& c) : count(c) { count.fetch_add(1, std::memory_order_seq_cst); }

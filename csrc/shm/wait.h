@@ -30,6 +30,18 @@ class Interrupt {
 void wait_equal(std::atomic<std::uint32_t>& word, std::uint32_t value, std::atomic<std::uint32_t>& waiters,
                 const WaitPolicy& policy, const Deadline& deadline, Interrupt& interrupt);
 
+/// Gives the core to the node's other ranks as long as that works. Where a stranger is busy, too, a yield hands him a
+/// whole slice of several milliseconds: then it is better to block for a while.
+class Yielding {
+ public:
+  /// True once `word` == `value`; false: block. At most `times` yields.
+  bool until(const std::atomic<std::uint32_t>& word, std::uint32_t value, int times);
+
+ private:
+  int blocked_ = 0;  // waits still to be spent blocking
+  int penalty_ = 0;  // how many the next lost slice costs
+};
+
 /// Stores and wakes. Sequentially consistent on both sides: either the writer sees the waiter or the waiter the value.
 inline void post(std::atomic<std::uint32_t>& word, std::uint32_t value, std::atomic<std::uint32_t>& waiters) {
   word.store(value, std::memory_order_seq_cst);
