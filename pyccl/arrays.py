@@ -60,6 +60,8 @@ def _from_torch(x: Any, name: str) -> NumpyArray:
     if x.device.type != "cpu":
         raise TypeError(f"{name} must be a CPU tensor, got one on {x.device}")
     x = x.detach()
+    if x.is_conj() or x.is_neg():
+        raise TypeError(f"{name} must not be a lazy conjugate or negative: call resolve_conj() or resolve_neg()")
     if not x.is_contiguous():
         raise ValueError(f"{name} must be contiguous, got strides {tuple(x.stride())} for shape {tuple(x.shape)}")
     if x.dtype == torch.bfloat16:

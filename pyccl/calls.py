@@ -53,7 +53,7 @@ def _call(
     if op is not None:
         check_op(op, name_of(dtype))
         user = op.address(name_of(dtype))
-        details = op.fingerprint
+        details = op.fingerprint ^ (not op.commutative)
     if counts:
         details = zlib.crc32(struct.pack(f"<{len(counts)}q", *counts), details)
     elif send:

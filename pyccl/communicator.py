@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import weakref
 from collections.abc import Sequence
@@ -54,8 +55,10 @@ class Communicator(Groups):
     """
 
     def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None) -> None:
-        source = world_bootstrap() if mpi_comm is None else MpiBootstrap(mpi_comm)
-        self._start(source, config.load(), timeout)
+        settings = config.load()
+        limit = settings.timeout if timeout is None else timeout
+        source = world_bootstrap(limit) if mpi_comm is None else MpiBootstrap(mpi_comm, timeout=limit)
+        self._start(source, settings, timeout)
 
     @classmethod
     def from_bootstrap(cls, bootstrap: Bootstrap, *, timeout: float | None = None) -> Communicator:
@@ -144,7 +147,8 @@ class Communicator(Groups):
 
     def _refuse(self, error: Exception) -> None:
         """Let the peers know that this rank cannot take part in the operation that they have come to."""
-        self._core.refuse(f"{type(error).__name__}: {error}", -1.0)
+        with contextlib.suppress(CommError):  # the peers did not come: the argument's own error says more
+            self._core.refuse(f"{type(error).__name__}: {error}", -1.0)
 
     def _check_open(self) -> None:
         if self._closed:
