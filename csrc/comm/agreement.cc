@@ -1,5 +1,6 @@
 // Do all ranks run the same operation? On one node by comparing control lines; between nodes by dissemination.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "comm/verdict.h"
@@ -9,7 +10,7 @@ namespace pyccl {
 namespace {
 
 constexpr int kTag = 32767;
-constexpr double kGrace = 0.15;  // seconds per step that word of a missing rank may take
+constexpr double kGrace = 0.9;  // seconds that word of a missing rank may take
 
 }  // namespace
 
@@ -82,24 +83,20 @@ void Communicator::act_on(const Verdict& v, const Fingerprint& mine) const {
                       (v.a.details != v.b.details ? " (counts per rank or the user's operation differ)" : ""));
 }
 
-void Communicator::exchange(Remote& remote, int to, int from, const void* out, void* in, std::size_t bytes,
-                            const Deadline& deadline) {
-  const auto n = static_cast<std::int64_t>(bytes);
-  Pending pending(&remote);
-  pending.recv(static_cast<char*>(in), n, from, kTag);
-  pending.send(static_cast<const char*>(out), n, to, kTag);
-  for (int spins = 0; !pending.empty(); ++spins) {
-    if (pending.test() || spins < 200) continue;
+/// Returns once `wanted` is done; `others` move on meanwhile.
+void Communicator::settle(Pending& wanted, Pending& others, int from, const Deadline& deadline) {
+  for (int spins = 0; !wanted.empty(); ++spins) {
+    others.test();
+    if (wanted.test() || spins < 200) continue;
     const timespec pause{0, spins < 2000 ? 1000 : 200000};
     nanosleep(&pause, nullptr);
     if (spins % 256 != 0) continue;
     deadline.poll();
-    if (deadline.remaining() < 0) {
-      report_missing(from);
-      throw Timeout("timed out after " + std::to_string(deadline.seconds()) + " s: rank " + std::to_string(from) +
-                        " did not arrive at operation #" + std::to_string(sequence_),
-                    {from});
-    }
+    if (deadline.remaining() > 0) continue;
+    report_missing(from);
+    throw Timeout("timed out after " + std::to_string(deadline.seconds()) + " s: rank " + std::to_string(from) +
+                      " did not arrive at operation #" + std::to_string(sequence_),
+                  {from});
   }
 }
 
@@ -119,11 +116,20 @@ void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline) {
   const std::vector<int> nodes = leaders();
   const int n = static_cast<int>(nodes.size());
   const int me = static_cast<int>(std::find(nodes.begin(), nodes.end(), setup_.rank) - nodes.begin());
-  double grace = 0;
-  for (int distance = 1; distance < n; distance *= 2, grace += kGrace) {
+  const int steps = std::bit_width(static_cast<unsigned>(n - 1));
+  std::vector<Verdict> said;
+  said.reserve(static_cast<std::size_t>(steps));
+  Pending sends(remote_.get());  // may complete only when the receiver comes, who need not be the next one to wait for
+  int to = setup_.rank;
+  for (int step = 0; step < steps; ++step) {
+    const int distance = 1 << step, from = nodes[(me - distance + n) % n];
+    to = nodes[(me + distance) % n];
+    said.push_back(v);
+    sends.send(reinterpret_cast<const char*>(&said.back()), sizeof v, to, kTag);
     Verdict other;
-    exchange(*remote_, nodes[(me + distance) % n], nodes[(me - distance % n + n) % n], &v, &other, sizeof v,
-             deadline.patient(grace));
+    Pending word(remote_.get());
+    word.recv(reinterpret_cast<char*>(&other), sizeof other, from, kTag);
+    settle(word, sends, from, deadline.patient(kGrace * step / steps));
     if (v.status == Verdict::Missing || other.status == Verdict::Missing) {
       if (v.status != Verdict::Missing) v = other;
       continue;
@@ -140,6 +146,8 @@ void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline) {
     }
     v.extent = extent;
   }
+  Pending none(remote_.get());
+  if (v.status != Verdict::Missing) settle(sends, none, to, deadline.patient(kGrace));
 }
 
 /// Who does not come is known to those who wait for it only: without a word from them, others would blame them.
@@ -177,7 +185,7 @@ Communicator::Verdict Communicator::agree(const Fingerprint& mine, const Deadlin
     if (node_) std::memcpy(node_->notice(leader) + kVerdictOffset, &v, sizeof v);
   }
   if (!node_) return v;
-  node_->meet(deadline.patient(8 * kGrace));
+  node_->meet(deadline.patient(1.1 * kGrace));
   std::memcpy(&v, node_->notice(leader) + kVerdictOffset, sizeof v);
   return v;
 }

@@ -119,8 +119,7 @@ class Communicator {
   Verdict agree(const Fingerprint& mine, const Deadline& deadline);
   void act_on(const Verdict& verdict, const Fingerprint& mine) const;
   void confirm_user_function(const Fingerprint& mine, const Deadline& deadline);
-  void exchange(Remote& remote, int to, int from, const void* out, void* in, std::size_t bytes,
-                const Deadline& deadline);
+  void settle(Pending& wanted, Pending& others, int from, const Deadline& deadline);
   std::string describe_call(const Fingerprint& f) const;
   Binding bind(const Prepared& p, const Layout& layout);
   void check_usable() const;
