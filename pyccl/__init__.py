@@ -18,6 +18,7 @@ from pyccl.errors import (  # noqa: E402  (after the extension is known to fit)
     Timeout,
 )
 from pyccl.ops import Op, premul_sum, user_op  # noqa: E402
+from pyccl.registration import Registration  # noqa: E402
 
 __all__ = [
     "CommError",
@@ -28,6 +29,7 @@ __all__ = [
     "Op",
     "PeerAborted",
     "PeerLost",
+    "Registration",
     "ServerLost",
     "Timeout",
     "__version__",

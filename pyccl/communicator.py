@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pyccl import _core, algorithms, config, membership
-from pyccl.arrays import NumpyArray, dtype_of
+from pyccl.arrays import NumpyArray, dtype_of, resolve
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
 from pyccl.calls import RESOLVERS, Resolved
 from pyccl.checks import dimensions
@@ -22,6 +22,7 @@ from pyccl.errors import CommError
 from pyccl.explain import Explanation
 from pyccl.group import Groups
 from pyccl.ops import Op
+from pyccl.registration import Registration, Registrations
 from pyccl.schedule import verify
 from pyccl.splitting import agree_to_split
 from pyccl.tuning import Tuning
@@ -97,8 +98,9 @@ class Communicator(Groups):
         for _, name in sorted(algorithms.known()):  # the same codes on every rank
             self._core.algorithm_index(name)
         self._choose()
+        self._registrations = Registrations(self._core)
         self._closed = False
-        self._close_at_exit = weakref.finalize(self, _close, self._core, bootstrap)
+        self._close_at_exit = weakref.finalize(self, _close, self._core, self._registrations, bootstrap)
 
     def _choose(self) -> None:
         """Hand the thresholds to the core."""
@@ -231,6 +233,48 @@ class Communicator(Groups):
         nbytes = int(np.prod(dims, dtype=np.int64)) * kind.itemsize
         return self._core.allocate(kind, list(dims), nbytes, -1.0)
 
+    def register(self, x: Any) -> Registration:
+        """Make an existing array registered where it lies, as if it had come from `empty`. Collective.
+
+        Its address, its values and all views of it stay what they are; operations on it or on parts of it move no
+        copies through a staging area. Its whole pages move into memory that the ranks of the node share; the bytes in its
+        first and last page, which other arrays may own the rest of, are copied there for each operation.
+
+        Parameters
+        ----------
+        x : array
+            Writable, C-contiguous, in ordinary memory; of the same number of bytes on every rank. It is kept alive
+            until the registration is closed. Nobody may write to it during the call.
+
+        Returns
+        -------
+        Registration
+            Its `close`, the end of a `with` block or `Communicator.close` makes the array private again.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is no such array, is registered already, overlaps one that is, or lies in memory that cannot move:
+            read-only, of a file, of a device, in hugetlb pages, locked, on a stack. The other ranks raise `PeerAborted`.
+        MismatchError
+            If the ranks' numbers of bytes differ.
+        Error
+            If a rank has no memory left. After any error the array is what it was, on every rank.
+
+        Examples
+        --------
+        >>> x = np.ones(100_000)
+        >>> with comm.register(x):
+        ...     _ = comm.all_reduce(x, out=x)
+        """
+        self._check_open()
+        try:
+            view = resolve(x, "x", writable=True)
+        except (TypeError, ValueError, ImportError) as error:
+            self._refuse(error)
+            raise
+        return self._registrations.add(x, view)
+
     def explain(self, collective: str, nbytes: int, dtype: Any = "float32") -> Explanation:
         """Return which algorithm and transport a call would take, and why.
 
@@ -270,8 +314,9 @@ def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -
     return schedule.nchunks, schedule.tables
 
 
-def _close(core: _core.Communicator, bootstrap: Bootstrap) -> None:
+def _close(core: _core.Communicator, registrations: Registrations, bootstrap: Bootstrap) -> None:
     core.close()
+    registrations.forget()
     bootstrap.close()
 
 

@@ -83,28 +83,23 @@ PyWork submit(PyCommunicator& self, const Arguments& a, py::object result) {
   return {std::move(work), std::move(result)};
 }
 
-void refuse(PyCommunicator& self, const std::string& reason, double timeout) {
+/// Runs `operation` behind what is queued; the GIL is released meanwhile.
+template <class Operation> void in_order(PyCommunicator& self, const Operation& operation) {
   py::gil_scoped_release nogil;
-  if (!self.progress().busy()) return self.core().refuse(reason, timeout);
-  auto work = self.progress().submit([&] { self.core().refuse(reason, timeout); });
+  if (!self.progress().busy()) return operation();
+  auto work = self.progress().submit(operation);
   work->wait_for(-1);
   work->rethrow();
+}
+
+void refuse(PyCommunicator& self, const std::string& reason, double timeout) {
+  in_order(self, [&] { self.core().refuse(reason, timeout); });
 }
 
 py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype& dtype, std::vector<py::ssize_t> shape,
                    std::int64_t bytes, double timeout) {
   std::shared_ptr<Region> region;
-  {
-    py::gil_scoped_release nogil;
-    const auto work = [&] { region = self->core().allocate(bytes, timeout); };
-    if (self->progress().busy()) {
-      auto queued = self->progress().submit(work);
-      queued->wait_for(-1);
-      queued->rethrow();
-    } else {
-      work();
-    }
-  }
+  in_order(*self, [&] { region = self->core().allocate(bytes, timeout); });
   self->core().regions().add(region);
   struct Owner {
     std::shared_ptr<PyCommunicator> comm;
@@ -116,6 +111,24 @@ py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype&
     o->comm->forget(o->region.get());
   });
   return py::array(dtype, std::move(shape), data, owner);
+}
+
+std::uint32_t adopt(PyCommunicator& self, std::uintptr_t address, std::int64_t bytes, double timeout) {
+  void* const data = reinterpret_cast<void*>(address);
+  const bool known = self.core().regions().overlaps(data, bytes);
+  const std::string why = known ? "x is registered already, or shares bytes with an array that is" : "";
+  std::shared_ptr<Region> region;
+  in_order(self, [&] { region = self.core().adopt(data, bytes, why, timeout); });
+  const std::uint32_t number = region->id;
+  self.core().regions().add(std::move(region));
+  return number;
+}
+
+void release(PyCommunicator& self, std::uint32_t number) {
+  const std::shared_ptr<Region> region = self.core().regions().take(number);
+  if (!region) return;
+  self.forget(region.get());
+  in_order(self, [&] { self.core().release(*region); });
 }
 
 }  // namespace
@@ -191,6 +204,8 @@ void register_communicator(py::module_& m) {
           "arguments"_a, "result"_a)
       .def("refuse", &refuse, "reason"_a, "timeout"_a)
       .def("allocate", &allocate, "dtype"_a, "shape"_a, "nbytes"_a, "timeout"_a)
+      .def("adopt", &adopt, "address"_a, "nbytes"_a, "timeout"_a)
+      .def("release", &release, "number"_a)
       .def(
           "registered",
           [](PyCommunicator& c, std::uintptr_t address, std::int64_t nbytes) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <system_error>
 
 #include "bindings/communicator.h"
 #include "core/error.h"
@@ -90,8 +91,15 @@ void PyCommunicator::execute(const Prepared& prepared) {
 
 void PyCommunicator::close() {
   closed_ = true;
+  const auto registered = core_.regions().take_all();
   py::gil_scoped_release nogil;
   progress_.stop();
+  for (const auto& region : registered) {
+    try {
+      core_.release(*region);
+    } catch (const std::system_error&) {  // stays shared, which its owner does not notice
+    }
+  }
 }
 
 py::object PyWork::wait(py::object timeout) {

@@ -26,9 +26,9 @@ Fingerprint Communicator::fingerprint(const Prepared& p) const {
   f.sequence = sequence_;
   f.details = call.details;
   f.extent = p.staged_layout->largest;
-  if (p.direct) {
-    f.input_key = region_key(p.input_region.get(), call.input);
-    f.output_key = region_key(p.output_region.get(), call.output);
+  if (runs_direct(p)) {
+    f.input_key = p.input_key;
+    f.output_key = p.output_key;
   }
   return f;
 }

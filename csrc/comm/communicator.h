@@ -26,6 +26,8 @@ struct Prepared {
   std::shared_ptr<const Layout> staged_layout, direct_layout;
   std::shared_ptr<Region> input_region, output_region;
   std::vector<char*> peer_inputs, peer_outputs;  // by rank; empty without a direct program
+  std::vector<Edge> edges;                       // of registered arrays, this rank's
+  std::uint64_t input_key = 0, output_key = 0;   // of the fingerprint of the direct program
   std::shared_ptr<CountsExchange> counts;        // of an all_to_all with uneven counts
 };
 
@@ -84,6 +86,11 @@ class Communicator {
 
   /// Collective: memory of `bytes` bytes on every rank, mapped by all ranks of the node.
   std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout);
+  /// Collective: makes private memory registered where it lies. `why` is a reason, known to the caller, to refuse it.
+  /// Throws std::invalid_argument where this rank's memory does not allow it; nothing has changed after any exception.
+  std::shared_ptr<Region> adopt(void* data, std::int64_t bytes, std::string why, double timeout);
+  /// Makes it private again; on this rank alone, at any time. Throws std::system_error when memory is short.
+  void release(Region& region);
   Regions& regions() { return regions_; }
   /// Changes with everything that a Prepared call was looked up in.
   std::uint64_t generation() const { return generation_ + regions_.generation(); }
@@ -105,6 +112,12 @@ class Communicator {
   };
   struct Verdict;
 
+  void share(Region& region, const shm::Descriptor& memory, std::int64_t start, const Fingerprint& mine,
+             const Deadline& deadline);
+  void confirm(Fingerprint mine, const std::string& failure, const Deadline& deadline);
+  bool prepare_direct(Prepared& prepared, Compiled& staged, bool automatic);
+  bool runs_direct(const Prepared& prepared) const;
+  void run_direct(const Prepared& prepared, const Deadline& deadline, int tag);
   Fingerprint fingerprint(const Prepared& prepared) const;
   void run(const Prepared& prepared, const Deadline& deadline);
   void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);

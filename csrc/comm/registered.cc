@@ -22,4 +22,39 @@ std::shared_ptr<Region> Regions::find(const void* data, std::int64_t bytes) cons
   return nullptr;
 }
 
+bool Regions::overlaps(const void* data, std::int64_t bytes) const {
+  const char* begin = static_cast<const char*>(data);
+  return bytes > 0 && std::any_of(regions_.begin(), regions_.end(), [&](const auto& r) {
+           return r->bytes > 0 && begin < r->own + r->bytes && r->own < begin + bytes;
+         });
+}
+
+std::shared_ptr<Region> Regions::take(std::uint32_t id) {
+  const auto found = std::find_if(regions_.begin(), regions_.end(), [&](const auto& r) { return r->adopted && r->id == id; });
+  if (found == regions_.end()) return nullptr;
+  std::shared_ptr<Region> region = *found;
+  regions_.erase(found);
+  ++generation_;
+  return region;
+}
+
+std::vector<std::shared_ptr<Region>> Regions::take_all() {
+  ++generation_;
+  const auto rest = std::partition(regions_.begin(), regions_.end(), [](const auto& r) { return !r->adopted; });
+  std::vector<std::shared_ptr<Region>> taken(rest, regions_.end());
+  regions_.erase(rest, regions_.end());
+  return taken;
+}
+
+void append_edges(const Region& region, const void* data, std::int64_t bytes, bool written, int rank,
+                  std::vector<Edge>& edges) {
+  char *begin = region.own + (static_cast<const char*>(data) - region.own), *end = begin + bytes;
+  const auto append = [&](char* first, char* last) {
+    if (first >= last) return;
+    edges.push_back({first, region.bases[rank] + (first - region.own), static_cast<std::size_t>(last - first), written});
+  };
+  append(begin, std::min(end, region.shared_begin));
+  append(std::max(begin, region.shared_end), end);
+}
+
 }  // namespace pyccl
