@@ -17,7 +17,7 @@ import numpy as np
 
 from pyccl import _core
 from pyccl.arrays import NumpyArray, name_of, overlap, resolve
-from pyccl.checks import block_counts, disjoint, output, root_rank, seconds
+from pyccl.checks import block_counts, disjoint, integer, output, seconds
 from pyccl.collectives import COLLECTIVES, split
 from pyccl.ops import Op, check_op, resolve_op
 
@@ -31,7 +31,7 @@ class Group(Protocol):
     def rank(self) -> int: ...
     @property
     def size(self) -> int: ...
-    def algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int) -> int: ...
+    def _algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,22 @@ def _call(
 ) -> _core.Arguments:  # fmt: skip
     array = x if x is not None else out
     dtype = array.dtype if array is not None else np.dtype(np.uint8)
-    user, details = 0, 0
+    user, details, note = 0, 0, ""
     if op is not None:
         check_op(op, name_of(dtype))
         user = op.address(name_of(dtype))
         details = op.fingerprint ^ (not op.commutative)
+        note = f"op={op.name}" + ("" if op.commutative else ", not commutative") if details else ""
+    if counts and counts == split(count, comm.size):
+        counts = ()  # said or not, it is the same operation
     if counts:
         details = zlib.crc32(struct.pack(f"<{len(counts)}q", *counts), details)
+        note += f"{', ' if note else ''}counts={list(counts)}"
     elif send:
         details = zlib.crc32(b"uneven", details)
+        note = "send_counts"
     nbytes = (count if large is None else large) * dtype.itemsize
-    code = comm.algorithm_code(collective, algorithm, op, nbytes)
+    code = comm._algorithm_code(collective, algorithm, op, nbytes)
     return _core.Arguments(
         kind=COLLECTIVES[collective].code,
         op=0 if op is None else op.code,
@@ -74,6 +79,7 @@ def _call(
         factor=1.0 if op is None or op.factor is None else op.factor,
         user=user,
         details=details,
+        note=note,
         timeout=seconds(timeout),
     )
 
@@ -92,7 +98,7 @@ def reduce(
     comm: Group, x: Any, op: str | Op = "sum", *, root: int = 0, out: Any = None, algorithm: str = "auto",
     timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
-    root = root_rank(root, comm.size)
+    root = integer(root, "root", 0, comm.size)
     a = resolve(x, "x")
     result, view = output(x, out, a.shape, a.dtype) if comm.rank == root else (None, None)
     if view is not None:
@@ -102,7 +108,7 @@ def reduce(
 
 
 def broadcast(comm: Group, x: Any, *, root: int = 0, algorithm: str = "auto", timeout: float | None = None) -> Resolved:
-    root = root_rank(root, comm.size)
+    root = integer(root, "root", 0, comm.size)
     sends = comm.rank == root
     a = resolve(x, "x", writable=not sends)
     source, target = (a, None) if sends else (None, a)
@@ -170,7 +176,7 @@ def gather(
     comm: Group, x: Any, *, root: int = 0, counts: Sequence[int] | None = None, out: Any = None,
     algorithm: str = "auto", timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
-    root = root_rank(root, comm.size)
+    root = integer(root, "root", 0, comm.size)
     a = resolve(x, "x")
     given = block_counts(counts, comm.size)
     blocks, shape = _gathered(comm, a, given, None)
@@ -185,7 +191,7 @@ def scatter(
     comm: Group, x: Any = None, *, root: int = 0, counts: Sequence[int] | None = None, out: Any = None,
     algorithm: str = "auto", timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
-    root = root_rank(root, comm.size)
+    root = integer(root, "root", 0, comm.size)
     given = block_counts(counts, comm.size)
     a = None if x is None else resolve(x, "x")
     if a is None and comm.rank == root:

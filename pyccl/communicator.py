@@ -10,21 +10,20 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from pyccl import _core, algorithms, config, membership
-from pyccl.arrays import NumpyArray, dtype_of, resolve
+from pyccl.arrays import NumpyArray, dtype_of
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
 from pyccl.calls import RESOLVERS, Resolved
-from pyccl.checks import dimensions
+from pyccl.checks import seconds, split_arguments
+from pyccl.choice import algorithm_code, hand_thresholds
 from pyccl.collectives import COLLECTIVES
 from pyccl.errors import CommError
 from pyccl.explain import Explanation
 from pyccl.group import Groups
+from pyccl.methods import announced
 from pyccl.ops import Op
-from pyccl.registration import Registration, Registrations
+from pyccl.registration import RegisteredMemory, Registrations
 from pyccl.schedule import verify
-from pyccl.splitting import agree_to_split
 from pyccl.tuning import Tuning
 
 __all__ = ["Communicator", "init"]
@@ -34,7 +33,7 @@ _NAMES = tuple(COLLECTIVES)
 _CACHE_BYTES = 32 << 20
 
 
-class Communicator(Groups):
+class Communicator(Groups, RegisteredMemory):
     """A group of ranks that call the same collectives in the same order, and send each other messages.
 
     Parameters
@@ -57,13 +56,14 @@ class Communicator(Groups):
 
     def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None) -> None:
         settings = config.load()
-        limit = settings.timeout if timeout is None else timeout
+        limit = settings.timeout if timeout is None else seconds(timeout)
         source = world_bootstrap(limit) if mpi_comm is None else MpiBootstrap(mpi_comm, timeout=limit)
         self._start(source, settings, timeout)
 
     @classmethod
     def from_bootstrap(cls, bootstrap: Bootstrap, *, timeout: float | None = None) -> Communicator:
         """Return the communicator of the ranks behind any `pyccl.bootstrap.Bootstrap`. Collective."""
+        seconds(timeout)
         self = cls.__new__(cls)
         self._start(bootstrap, config.load(), timeout)
         return self
@@ -97,42 +97,13 @@ class Communicator(Groups):
         self.tuning = Tuning.load(settings.tuning)
         for _, name in sorted(algorithms.known()):  # the same codes on every rank
             self._core.algorithm_index(name)
-        self._choose()
+        hand_thresholds(self._core, self.tuning, settings.algorithm, m.nodes)
         self._registrations = Registrations(self._core)
         self._closed = False
         self._close_at_exit = weakref.finalize(self, _close, self._core, self._registrations, bootstrap)
 
-    def _choose(self) -> None:
-        """Hand the thresholds to the core."""
-        private = self.tuning.private(self.size, several_nodes=len(set(self.nodes)) > 1)
-        for name, row in COLLECTIVES.items():
-            for registered, table in ((False, private), (True, self.tuning.registered)):
-                override = self._settings.algorithm.get(name)
-                rows = ((2**62, override),) if override else table[name]
-                codes = []
-                for limit, algorithm in rows:
-                    algorithms.get_algorithm(name, algorithm)
-                    codes.append((limit, self._core.algorithm_index(algorithm)))
-                self._core.set_choices(row.code, registered, codes)
-
-    def algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int) -> int:
-        """Return the core's number of an algorithm, -1 for "auto" where the table's choice will do."""
-        if not isinstance(name, str):
-            raise TypeError(f"algorithm must be a name, got {type(name).__name__}")
-        ordered = op is not None and not op.commutative
-        if name == "auto":
-            if not ordered:
-                return -1
-            chosen = self._core.algorithm_name(self._core.choose(COLLECTIVES[collective].code, False, nbytes))
-            keeps = [n for n in algorithms.algorithms(collective, self.size)
-                     if not algorithms.get_algorithm(collective, n).commutative_only]  # fmt: skip
-            return self._core.algorithm_index(chosen if chosen in keeps else keeps[0])
-        entry = algorithms.get_algorithm(collective, name)
-        if not entry.serves(self.size):
-            raise ValueError(f"algorithm {name!r} of {collective} does not serve {self.size} ranks")
-        if ordered and entry.commutative_only:
-            raise ValueError(f"algorithm {name!r} needs a commutative operation, and {op.name!r} is not")  # type: ignore[union-attr]
-        return self._core.algorithm_index(name)
+    def _algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int) -> int:
+        return algorithm_code(self._core, self.size, collective, name, op, nbytes)
 
     # -- how a call is run ---------------------------------------------------------------------------------------
 
@@ -141,8 +112,10 @@ class Communicator(Groups):
     ) -> Resolved:
         self._check_open()
         try:
+            if collective not in RESOLVERS:
+                raise ValueError(f"collective must be one of {', '.join(RESOLVERS)}, got {collective!r}")
             return RESOLVERS[collective](self, *args, **options)
-        except (TypeError, ValueError, ImportError) as error:
+        except Exception as error:  # whatever it is, the peers would wait for this rank
             if announce:
                 self._refuse(error)
             raise
@@ -151,6 +124,12 @@ class Communicator(Groups):
         """Let the peers know that this rank cannot take part in the operation that they have come to."""
         with contextlib.suppress(CommError):  # the peers did not come: the argument's own error says more
             self._core.refuse(f"{type(error).__name__}: {error}", -1.0)
+
+    def _refuse_call(self, error: Exception) -> None:
+        if self._recording is not None:
+            self._recording._refuse_call(error)
+        elif not self._closed:
+            self._refuse(error)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -169,6 +148,7 @@ class Communicator(Groups):
         call = self._resolve(collective, args, options)
         return self._core.submit(call.arguments, call.result)
 
+    @announced
     def split(self, color: int | None, key: int = 0) -> Communicator | None:
         """Return a new, independent communicator of the ranks that give the same color. Collective.
 
@@ -183,9 +163,16 @@ class Communicator(Groups):
         ------
         TypeError, ValueError
             For a bad argument; on the other ranks `PeerAborted`.
+        MismatchError
+            On every rank, if another rank calls something else.
         """
         self._check_open()
-        color, key = agree_to_split(self._bootstrap, color, key)
+        try:
+            color, key = split_arguments(color, key)
+        except Exception as error:
+            self._refuse(error)
+            raise
+        self._core.agree_to_split(-1.0)
         child = self._bootstrap.split(color, key)
         if child is None:
             return None
@@ -193,6 +180,7 @@ class Communicator(Groups):
         comm._start(child, self._settings, self._timeout)
         return comm
 
+    @announced
     def plan(self, collective: str, *args: Any, **options: Any) -> _core.Plan:
         """Resolve a call once and return a callable that runs it on the same arrays, as often as wanted.
 
@@ -210,70 +198,8 @@ class Communicator(Groups):
         >>> step() is x
         True
         """
-        if collective not in RESOLVERS:
-            raise ValueError(f"collective must be one of {', '.join(RESOLVERS)}, got {collective!r}")
         call = self._resolve(collective, args, options)
         return self._core.plan(call.arguments, call.result)
-
-    def empty(self, shape: int | Sequence[int], dtype: Any = "float32") -> NumpyArray:
-        """Return a registered array of zeros: it lies in memory that all ranks of the node have mapped.
-
-        Collective: every rank asks for the same number of bytes. Operations on registered arrays move no copies
-        through a staging area. The memory is returned when the array and all views of it are gone.
-        """
-        self._check_open()
-        try:
-            kind = dtype_of(dtype)
-            dims = dimensions(shape)
-            if any(n < 0 for n in dims):
-                raise ValueError(f"shape must not be negative, got {dims}")
-        except (TypeError, ValueError, ImportError) as error:
-            self._refuse(error)
-            raise
-        nbytes = int(np.prod(dims, dtype=np.int64)) * kind.itemsize
-        return self._core.allocate(kind, list(dims), nbytes, -1.0)
-
-    def register(self, x: Any) -> Registration:
-        """Make an existing array registered where it lies, as if it had come from `empty`. Collective.
-
-        Its address, its values and all views of it stay what they are; operations on it or on parts of it move no
-        copies through a staging area. Its whole pages move into memory that the ranks of the node share; the bytes in its
-        first and last page, which other arrays may own the rest of, are copied there for each operation.
-
-        Parameters
-        ----------
-        x : array
-            Writable, C-contiguous, in ordinary memory; of the same number of bytes on every rank. It is kept alive
-            until the registration is closed. Nobody may write to it during the call.
-
-        Returns
-        -------
-        Registration
-            Its `close`, the end of a `with` block or `Communicator.close` makes the array private again.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `x` is no such array, is registered already, overlaps one that is, or lies in memory that cannot move:
-            read-only, of a file, of a device, in hugetlb pages, locked, on a stack. The other ranks raise `PeerAborted`.
-        MismatchError
-            If the ranks' numbers of bytes differ.
-        Error
-            If a rank has no memory left. After any error the array is what it was, on every rank.
-
-        Examples
-        --------
-        >>> x = np.ones(100_000)
-        >>> with comm.register(x):
-        ...     _ = comm.all_reduce(x, out=x)
-        """
-        self._check_open()
-        try:
-            view = resolve(x, "x", writable=True)
-        except (TypeError, ValueError, ImportError) as error:
-            self._refuse(error)
-            raise
-        return self._registrations.add(x, view)
 
     def explain(self, collective: str, nbytes: int, dtype: Any = "float32") -> Explanation:
         """Return which algorithm and transport a call would take, and why.
@@ -329,7 +255,13 @@ def init(*, timeout: float | None = None) -> Communicator:
     Parameters
     ----------
     timeout : float, optional
-        Seconds that an operation waits for its peers; default: ``PYCCL_TIMEOUT``, else 300.
+        Seconds that an operation waits for its peers; default: ``PYCCL_TIMEOUT``, else 300. A communicator that
+        exists keeps its own.
+
+    Raises
+    ------
+    ValueError
+        If the communicator exists with another timeout than the one given.
 
     Examples
     --------
@@ -338,6 +270,8 @@ def init(*, timeout: float | None = None) -> Communicator:
     """
     existing = _world[0]() if _world else None
     if existing is not None and not existing._closed:
+        if timeout is not None and seconds(timeout) != existing._timeout:
+            raise ValueError(f"init() has been called already, with a timeout of {existing._timeout:g} s")
         return existing
     comm = Communicator(timeout=timeout)
     _world[:] = [weakref.ref(comm)]

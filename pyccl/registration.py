@@ -1,14 +1,18 @@
-"""Arrays of the user's own that are registered where they lie."""
+"""Arrays that the peers of a node reach: new ones, and the user's own where they lie."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 from pyccl import _core
-from pyccl.arrays import NumpyArray, span
+from pyccl.arrays import NumpyArray, dtype_of, resolve, span
+from pyccl.checks import dimensions
+from pyccl.methods import announced
 
-__all__ = ["Registration", "Registrations"]
+__all__ = ["RegisteredMemory", "Registration", "Registrations"]
 
 
 class Registration:
@@ -79,3 +83,81 @@ class Registrations:
     def forget(self) -> None:
         """Let go of all arrays; the core has made them private."""
         self._known.clear()
+
+
+class RegisteredMemory:
+    """The methods of a communicator that make arrays registered."""
+
+    _core: _core.Communicator
+    _registrations: Registrations
+
+    def _refuse(self, error: Exception) -> None:
+        raise TypeError("RegisteredMemory is a base of Communicator")
+
+    def _check_open(self) -> None:
+        raise TypeError("RegisteredMemory is a base of Communicator")
+
+    @announced
+    def empty(self, shape: int | Sequence[int], dtype: Any = "float32") -> NumpyArray:
+        """Return a registered array of zeros: it lies in memory that all ranks of the node have mapped.
+
+        Collective: every rank asks for the same number of bytes. Operations on registered arrays move no copies
+        through a staging area. The memory is returned when the array and all views of it are gone.
+        """
+        self._check_open()
+        try:
+            kind = dtype_of(dtype)
+            dims = dimensions(shape)
+            if any(n < 0 for n in dims):
+                raise ValueError(f"shape must not be negative, got {dims}")
+            nbytes = math.prod(dims) * kind.itemsize
+            if nbytes >= 2**62:
+                raise ValueError(f"shape {dims} is more than any memory holds")
+        except Exception as error:
+            self._refuse(error)
+            raise
+        return self._core.allocate(kind, list(dims), nbytes, -1.0)
+
+    @announced
+    def register(self, x: Any) -> Registration:
+        """Make an existing array registered where it lies, as if it had come from `empty`. Collective.
+
+        Its address, its values and all views of it stay what they are; operations on it or on parts of it move no
+        copies through a staging area. Its whole pages move into memory that the ranks of the node share; the bytes in
+        its first and last page, which other arrays may own the rest of, are copied there for each operation.
+
+        Parameters
+        ----------
+        x : array
+            Writable, C-contiguous, in ordinary memory; of the same number of bytes on every rank. It is kept alive
+            until the registration is closed. Nobody may write to it during the call.
+
+        Returns
+        -------
+        Registration
+            Its `close`, the end of a `with` block or `Communicator.close` makes the array private again.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is no such array, is registered already, overlaps one that is, or lies in memory that cannot
+            move: read-only, shared, of a file or a device, in hugetlb pages, locked, on a stack. The other ranks
+            raise `PeerAborted`.
+        MismatchError
+            If the ranks' numbers of bytes differ.
+        Error
+            If a rank has no memory left. After any error the array is what it was, on every rank.
+
+        Examples
+        --------
+        >>> x = np.ones(100_000)
+        >>> with comm.register(x):
+        ...     _ = comm.all_reduce(x, out=x)
+        """
+        self._check_open()
+        try:
+            view = resolve(x, "x", writable=True)
+        except Exception as error:
+            self._refuse(error)
+            raise
+        return self._registrations.add(x, view)

@@ -21,10 +21,10 @@ NEIGHBOURS = {"shm": {"mpi"}, "mpi": {"shm"}}
 LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
-    "schedule", "algorithms", "cost", "tuning",
+    "schedule", "algorithms", "cost", "tuning", "choice",
     "checks", "calls",
-    "mpi_bootstrap", "bootstrap", "membership", "splitting",
-    "operations", "point_to_point", "group", "explain", "registration",
+    "mpi_bootstrap", "bootstrap", "membership",
+    "methods", "operations", "point_to_point", "group", "explain", "registration",
     "communicator", "__init__", "bench",
 )  # fmt: skip
 

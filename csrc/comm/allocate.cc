@@ -76,7 +76,7 @@ std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeou
   }
   if (!failure.empty()) {
     refuse("comm.empty failed: " + failure, timeout);
-    throw std::runtime_error("comm.empty: " + failure);
+    throw CommError("comm.empty: " + failure);
   }
   region->shared_begin = region->own;
   region->shared_end = region->own + bytes;

@@ -94,6 +94,7 @@ Binding Communicator::bind(const Prepared& p, const Layout& layout) {
 
 void Communicator::run(const Prepared& p, const Deadline& deadline) {
   const Fingerprint mine = fingerprint(p);
+  if (mine.details != 0) add_note(p.call);
   const bool uneven_all_to_all = !p.call.send_counts.empty();
   if (setup_.size == 1 || spans_nodes_ || uneven_all_to_all) return run_agreed(p, deadline, mine);
   node_->set_operation(&mine, algorithm_name(p.call.algorithm).c_str());
@@ -178,6 +179,16 @@ void Communicator::execute(const Prepared& p) {
   guarded(p.call.timeout, [&](const Deadline& deadline) {
     run(p, deadline);
     if (p.call.op == OpKind::User && reduces(p.call.kind)) confirm_user_function(fingerprint(p), deadline);
+  });
+}
+
+void Communicator::agree_to_split(double timeout) {
+  guarded(timeout, [&](const Deadline& deadline) {
+    if (setup_.size == 1) return;
+    Fingerprint mine;
+    mine.kind = kSplit;
+    mine.sequence = sequence_;
+    act_on(agree(mine, deadline), mine);
   });
 }
 

@@ -78,6 +78,9 @@ class Communicator {
   /// Takes part in the next operation by refusing it: its peers raise PeerAborted(rank, reason), nothing is moved.
   void refuse(const std::string& reason, double timeout);
 
+  /// Returns once all ranks have come to split; what they do then is the bootstrap's.
+  void agree_to_split(double timeout);
+
   /// Sends and receives; returns when all are done. They progress together, each pair of ranks in its order.
   void transfer(std::vector<MessageCall> messages);
   /// The same for asynchronous messages, of which more may come meanwhile; whoever adds one calls `wake`.
@@ -91,6 +94,8 @@ class Communicator {
   std::shared_ptr<Region> adopt(void* data, std::int64_t bytes, std::string why, double timeout);
   /// Makes it private again; on this rank alone, at any time. Throws std::system_error when memory is short.
   void release(Region& region);
+  /// How many operations have gone without the staging area.
+  std::uint64_t direct_runs() const { return direct_runs_; }
   Regions& regions() { return regions_; }
   /// Changes with everything that a Prepared call was looked up in.
   std::uint64_t generation() const { return generation_ + regions_.generation(); }
@@ -119,6 +124,7 @@ class Communicator {
   bool runs_direct(const Prepared& prepared) const;
   void run_direct(const Prepared& prepared, const Deadline& deadline, int tag);
   Fingerprint fingerprint(const Prepared& prepared) const;
+  void add_note(const Call& call);
   void run(const Prepared& prepared, const Deadline& deadline);
   void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);
   bool prepare_counts(Prepared& prepared);
@@ -153,11 +159,13 @@ class Communicator {
   Regions regions_;
   std::uint64_t generation_ = 1;
   std::uint32_t next_region_ = 1;
+  std::uint64_t direct_runs_ = 0;
   std::mutex order_;
   std::uint32_t sequence_ = 0;
   bool spans_nodes_ = false;
   std::string broken_;   // why, once it is
   std::string refusal_;  // of the refused call that is being announced
+  std::string note_;     // of the call that is being announced
 };
 
 }  // namespace pyccl

@@ -100,6 +100,7 @@ void Communicator::run_direct(const Prepared& p, const Deadline& deadline, int t
   const std::int64_t footprint = call_bytes(p.call, setup_.size) * setup_.size;
   b.stream = footprint > setup_.cache_bytes && p.call.input != p.call.output;
   engine_.run(*p.direct, b, deadline, {}, true, tag);
+  ++direct_runs_;
   for (const Edge& e : p.edges) {
     if (e.written) std::memcpy(e.own, e.mirror, e.bytes);
   }

@@ -1,6 +1,7 @@
 // comm.register(): private memory becomes registered where it lies.
 #include <unistd.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "comm/verdict.h"
@@ -59,7 +60,7 @@ std::shared_ptr<Region> Communicator::adopt(void* data, std::int64_t bytes, std:
     }
     if (!failure.empty()) {
       refuse("comm.register failed: " + failure, timeout);
-      throw std::runtime_error("comm.register: " + failure);
+      throw CommError("comm.register: " + failure);
     }
   }
   guarded(timeout, [&](const Deadline& deadline) {
