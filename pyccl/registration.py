@@ -44,8 +44,8 @@ class Registration:
 
         Raises
         ------
-        OSError
-            If memory is short. The array works on, in shared memory.
+        CommError
+            If memory is short. The array stays in shared memory, where it works on; `close` may be called again.
         """
         self._owner.release(self)
 
@@ -77,8 +77,9 @@ class Registrations:
         return registration._number in self._known
 
     def release(self, registration: Registration) -> None:
-        if self._known.pop(registration._number, None) is not None:
+        if self.has(registration):
             self._core.release(registration._number)
+            del self._known[registration._number]
 
     def forget(self) -> None:
         """Let go of all arrays; the core has made them private."""

@@ -127,10 +127,10 @@ std::uint32_t adopt(PyCommunicator& self, std::uintptr_t address, std::int64_t b
 }
 
 void release(PyCommunicator& self, std::uint32_t number) {
-  const std::shared_ptr<Region> region = self.core().regions().take(number);
-  if (!region) return;
-  self.forget(region.get());
-  self.in_turn([&] { self.core().release(*region); });
+  for (const auto& region : self.core().regions().adopted(number)) {
+    self.in_turn([&] { self.core().release(*region); });
+    self.forget(region.get());
+  }
 }
 
 }  // namespace

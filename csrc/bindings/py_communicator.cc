@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
-#include <system_error>
 
 #include "bindings/communicator.h"
 #include "core/error.h"
@@ -113,13 +112,13 @@ const py::object& PyPlan::run() {
 
 void PyCommunicator::close() {
   closed_ = true;
-  const auto registered = core_.regions().take_all();
+  const auto registered = core_.regions().adopted(0);
   py::gil_scoped_release nogil;
   progress_.stop();
   for (const auto& region : registered) {
     try {
       core_.release(*region);
-    } catch (const std::system_error&) {  // stays shared, which its owner does not notice
+    } catch (const Error&) {  // stays shared, which its owner does not notice
     }
   }
 }

@@ -41,6 +41,7 @@ void Communicator::share(Region& region, const shm::Descriptor& memory, std::int
     const Offer offer{getpid(), memory.get(), start};
     std::memcpy(node_->notice(setup_.rank), &offer, sizeof offer);
   }
+  if (node_) node_->set_operation(&mine, "");
   act_on(agree(mine, deadline), mine);
   std::string failure;
   try {

@@ -92,7 +92,7 @@ class Communicator {
   /// Collective: makes private memory registered where it lies. `why` is a reason, known to the caller, to refuse it.
   /// Throws std::invalid_argument where this rank's memory does not allow it; nothing has changed after any exception.
   std::shared_ptr<Region> adopt(void* data, std::int64_t bytes, std::string why, double timeout);
-  /// Makes it private again; on this rank alone, at any time. Throws std::system_error when memory is short.
+  /// Makes it private again; on this rank alone, at any time. Throws CommError when memory is short.
   void release(Region& region);
   /// How many operations have gone without the staging area.
   std::uint64_t direct_runs() const { return direct_runs_; }

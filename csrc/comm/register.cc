@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <system_error>
 
 #include "comm/verdict.h"
 #include "core/error.h"
@@ -87,7 +88,11 @@ std::shared_ptr<Region> Communicator::adopt(void* data, std::int64_t bytes, std:
 void Communicator::release(Region& region) {
   const std::lock_guard lock(order_);
   region.retired = true;
-  region.moved.restore();
+  try {
+    region.moved.restore();
+  } catch (const std::system_error& error) {
+    throw CommError(error.what());
+  }
   region.mappings.clear();
 }
 

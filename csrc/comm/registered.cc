@@ -1,6 +1,7 @@
 #include "comm/registered.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace pyccl {
 
@@ -29,21 +30,11 @@ bool Regions::overlaps(const void* data, std::int64_t bytes) const {
          });
 }
 
-std::shared_ptr<Region> Regions::take(std::uint32_t id) {
-  const auto found = std::find_if(regions_.begin(), regions_.end(), [&](const auto& r) { return r->adopted && r->id == id; });
-  if (found == regions_.end()) return nullptr;
-  std::shared_ptr<Region> region = *found;
-  regions_.erase(found);
-  ++generation_;
-  return region;
-}
-
-std::vector<std::shared_ptr<Region>> Regions::take_all() {
-  ++generation_;
-  const auto rest = std::partition(regions_.begin(), regions_.end(), [](const auto& r) { return !r->adopted; });
-  std::vector<std::shared_ptr<Region>> taken(rest, regions_.end());
-  regions_.erase(rest, regions_.end());
-  return taken;
+std::vector<std::shared_ptr<Region>> Regions::adopted(std::uint32_t id) const {
+  std::vector<std::shared_ptr<Region>> found;
+  std::copy_if(regions_.begin(), regions_.end(), std::back_inserter(found),
+               [&](const auto& r) { return r->adopted && (id == 0 || r->id == id); });
+  return found;
 }
 
 void append_edges(const Region& region, const void* data, std::int64_t bytes, bool written, int rank,

@@ -42,10 +42,8 @@ class Regions {
   std::shared_ptr<Region> find(const void* data, std::int64_t bytes) const;
   /// Whether any region has a byte of [data, data + bytes).
   bool overlaps(const void* data, std::int64_t bytes) const;
-  /// Removes the registration with that number and returns it; nullptr if it is gone.
-  std::shared_ptr<Region> take(std::uint32_t id);
-  /// Removes all registrations.
-  std::vector<std::shared_ptr<Region>> take_all();
+  /// The registrations: that with the number, or all for number 0.
+  std::vector<std::shared_ptr<Region>> adopted(std::uint32_t id) const;
   std::size_t size() const { return regions_.size(); }
   std::uint64_t generation() const { return generation_; }
 
