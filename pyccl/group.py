@@ -30,7 +30,7 @@ class OperationGroup(Operations, PointToPoint):
     An exception inside the block launches nothing and propagates. The collectives recorded until then are refused:
     the peers see `PeerAborted` at theirs. Messages are not: peers that wait for one time out.
 
-    Plans, `empty` and `split` are not recorded: they run at once.
+    Plans, `empty`, `register` and `split` are not recorded: they run at once.
 
     Attributes
     ----------

@@ -42,7 +42,8 @@ void append_edges(const Region& region, const void* data, std::int64_t bytes, bo
   char *begin = region.own + (static_cast<const char*>(data) - region.own), *end = begin + bytes;
   const auto append = [&](char* first, char* last) {
     if (first >= last) return;
-    edges.push_back({first, region.bases[rank] + (first - region.own), static_cast<std::size_t>(last - first), written});
+    edges.push_back(
+        {first, region.bases[rank] + (first - region.own), static_cast<std::size_t>(last - first), written});
   };
   append(begin, std::min(end, region.shared_begin));
   append(std::max(begin, region.shared_end), end);

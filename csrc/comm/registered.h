@@ -21,9 +21,9 @@ struct Region {
   std::vector<char*> bases;  // where it is mapped whole, by communicator rank; nullptr for ranks of other nodes
   std::vector<shm::Mapping> mappings;
   char *shared_begin = nullptr, *shared_end = nullptr;  // of the user's addresses; outside lie the edges
-  bool adopted = false;      // by comm.register
-  bool retired = false;      // private again; calls that were resolved before must not touch `bases`. Under order_
-  shm::MovedPages moved;     // last: made private from what `mappings` show
+  bool adopted = false;                                 // by comm.register
+  bool retired = false;   // private again; calls that were resolved before must not touch `bases`. Under order_
+  shm::MovedPages moved;  // last: made private from what `mappings` show
 };
 
 /// Bytes at the edge of an array, and their mirror.

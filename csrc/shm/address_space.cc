@@ -67,7 +67,8 @@ std::vector<int> advice_of(const std::string& line) {
   std::istringstream in(line.substr(line.find(':') + 1));
   std::vector<int> advice;
   for (std::string word; in >> word;) {
-    const auto* flag = std::find_if(std::begin(kFlags), std::end(kFlags), [&](const Flag& f) { return word == f.name; });
+    const auto* flag =
+        std::find_if(std::begin(kFlags), std::end(kFlags), [&](const Flag& f) { return word == f.name; });
     if (flag == std::end(kFlags)) continue;
     if (flag->refusal) throw std::invalid_argument(flag->refusal);
     advice.push_back(flag->advice);

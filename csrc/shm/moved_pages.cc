@@ -18,17 +18,18 @@ struct ForkHandlers {
   static inline std::vector<MovedPages*> all;
 
   static void install() {
-    static const int failed = pthread_atfork(
-        [] { mutex.lock(); }, [] { mutex.unlock(); },
-        [] {
-          for (MovedPages* pages : all) {
-            // what cannot be copied can at least not be written: the parent's numbers are worth more than the child
-            if (!pages->copy_back()) mprotect(pages->begin_, pages->end_ - pages->begin_, PROT_READ);
-            pages->begin_ = pages->end_ = nullptr;
-          }
-          all.clear();
-          mutex.unlock();
-        });
+    static const int failed = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); },
+                                             [] {
+                                               for (MovedPages* pages : all) {
+                                                 // what cannot be copied can at least not be written: the parent's
+                                                 // numbers are worth more than the child
+                                                 if (!pages->copy_back())
+                                                   mprotect(pages->begin_, pages->end_ - pages->begin_, PROT_READ);
+                                                 pages->begin_ = pages->end_ = nullptr;
+                                               }
+                                               all.clear();
+                                               mutex.unlock();
+                                             });
     if (failed != 0) throw std::system_error(failed, std::generic_category(), "pthread_atfork");
   }
 };
