@@ -26,7 +26,7 @@ from pyccl.ops import Op
 from pyccl.schedule import verify
 from pyccl.tuning import Tuning
 
-__all__ = ["Communicator", "init"]
+__all__ = ["Communicator"]
 
 log = logging.getLogger("pyccl")
 _NAMES = tuple(COLLECTIVES)
@@ -186,9 +186,15 @@ class Communicator(Groups):
         Parameters
         ----------
         collective : str
-            Name of a collective method.
+            Of the blocking method: all_reduce, reduce_scatter, all_gather, broadcast, reduce, gather, scatter,
+            all_to_all or barrier.
         *args, **options
             Its arguments.
+
+        Returns
+        -------
+        Plan
+            Calling it, without arguments, is the collective; making it is not, and moves nothing.
 
         Examples
         --------
@@ -263,35 +269,3 @@ def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -
 def _close(core: _core.Communicator, bootstrap: Bootstrap) -> None:
     core.close()
     bootstrap.close()
-
-
-_world: list[weakref.ref[Communicator]] = []
-
-
-def init(*, timeout: float | None = None) -> Communicator:
-    """Return the communicator of all ranks that the launcher has started; the same one until it is closed.
-
-    Parameters
-    ----------
-    timeout : float, optional
-        Seconds that an operation waits for its peers; default: ``PYCCL_TIMEOUT``, else 300. A communicator that
-        exists keeps its own.
-
-    Raises
-    ------
-    ValueError
-        If the communicator exists with another timeout than the one given.
-
-    Examples
-    --------
-    >>> with pyccl.init() as comm:    # doctest: +SKIP
-    ...     total = comm.all_reduce(np.ones(4))
-    """
-    existing = _world[0]() if _world else None
-    if existing is not None and not existing._closed:
-        if timeout is not None and seconds(timeout) != existing._timeout:
-            raise ValueError(f"init() has been called already, with a timeout of {existing._timeout:g} s")
-        return existing
-    comm = Communicator(timeout=timeout)
-    _world[:] = [weakref.ref(comm)]
-    return comm

@@ -25,7 +25,7 @@ LAYERS = (
     "checks", "calls",
     "mpi_bootstrap", "bootstrap", "membership",
     "methods", "operations", "point_to_point", "group", "explain",
-    "communicator", "__init__", "bench",
+    "communicator", "world", "__init__", "bench",
 )  # fmt: skip
 
 
