@@ -22,9 +22,9 @@ LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
     "schedule", "algorithms", "cost", "tuning", "choice",
-    "checks", "calls",
+    "checks", "calls", "same",
     "mpi_bootstrap", "bootstrap", "membership",
-    "methods", "operations", "point_to_point", "group", "explain",
+    "methods", "operations", "point_to_point", "group", "explain", "runs",
     "communicator", "world", "__init__", "bench",
 )  # fmt: skip
 
