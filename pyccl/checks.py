@@ -11,7 +11,7 @@ import numpy as np
 
 from pyccl.arrays import NumpyArray, empty_like, overlap, resolve
 
-__all__ = ["block_counts", "dimensions", "disjoint", "integer", "output", "seconds", "split_arguments"]
+__all__ = ["block_counts", "dimensions", "disjoint", "flag", "integer", "output", "seconds", "split_arguments"]
 
 
 def block_counts(counts: Sequence[int] | None, size: int, name: str = "counts") -> tuple[int, ...]:
@@ -46,6 +46,13 @@ def integer(value: SupportsIndex, name: str, low: int, high: int) -> int:
 
 def _power(value: int) -> str:
     return {-(2**31): "-2**31", 2**31: "2**31", 2**62: "2**62"}.get(value, str(value))
+
+
+def flag(value: bool, name: str) -> bool:
+    """Return `value` once it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
+    return bool(value)
 
 
 def split_arguments(color: int | None, key: int) -> tuple[int | None, int]:

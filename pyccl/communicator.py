@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import weakref
 from collections.abc import Sequence
@@ -11,29 +10,27 @@ from types import TracebackType
 from typing import Any
 
 from pyccl import _core, algorithms, config, membership
-from pyccl.arrays import NumpyArray, dtype_of
+from pyccl.arrays import NumpyArray, dtype_of, resolve
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
-from pyccl.calls import RESOLVERS, Resolved
-from pyccl.checks import seconds, split_arguments
+from pyccl.checks import flag, seconds, split_arguments
 from pyccl.choice import algorithm_code, hand_thresholds
 from pyccl.collectives import COLLECTIVES
-from pyccl.errors import CommError
 from pyccl.explain import Explanation
-from pyccl.group import Groups
 from pyccl.methods import announced
 from pyccl.ops import Op
 from pyccl.registration import RegisteredMemory, Registrations
+from pyccl.same import compare, digests
 from pyccl.schedule import verify
 from pyccl.tuning import Tuning
 
-__all__ = ["Communicator", "init"]
+__all__ = ["Communicator"]
 
 log = logging.getLogger("pyccl")
 _NAMES = tuple(COLLECTIVES)
 _CACHE_BYTES = 32 << 20
 
 
-class Communicator(Groups, RegisteredMemory):
+class Communicator(RegisteredMemory):
     """A group of ranks that call the same collectives in the same order, and send each other messages.
 
     Parameters
@@ -42,6 +39,9 @@ class Communicator(Groups, RegisteredMemory):
         Which ranks; collective over it.
     timeout : float, optional
         Seconds that an operation waits for its peers; default: ``PYCCL_TIMEOUT``, else 300.
+    deterministic : bool, default False
+        Take only algorithms that combine all contributions in one pass in rank order: the same bits whatever the
+        array's size, how it is divided into calls, the algorithm, the transport and the run. Equal on all ranks.
 
     Raises
     ------
@@ -54,21 +54,26 @@ class Communicator(Groups, RegisteredMemory):
     nothing is moved and the communicator stays usable. After `Timeout` or `PeerLost` it does not.
     """
 
-    def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None) -> None:
+    def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None, deterministic: bool = False) -> None:
         settings = config.load()
         limit = settings.timeout if timeout is None else seconds(timeout)
         source = world_bootstrap(limit) if mpi_comm is None else MpiBootstrap(mpi_comm, timeout=limit)
-        self._start(source, settings, timeout)
+        self._start(source, settings, timeout, deterministic)
 
     @classmethod
-    def from_bootstrap(cls, bootstrap: Bootstrap, *, timeout: float | None = None) -> Communicator:
+    def from_bootstrap(
+        cls, bootstrap: Bootstrap, *, timeout: float | None = None, deterministic: bool = False
+    ) -> Communicator:
         """Return the communicator of the ranks behind any `pyccl.bootstrap.Bootstrap`. Collective."""
         seconds(timeout)
         self = cls.__new__(cls)
-        self._start(bootstrap, config.load(), timeout)
+        self._start(bootstrap, config.load(), timeout, deterministic)
         return self
 
-    def _start(self, bootstrap: Bootstrap, settings: config.Settings, timeout: float | None) -> None:
+    def _start(
+        self, bootstrap: Bootstrap, settings: config.Settings, timeout: float | None, deterministic: bool
+    ) -> None:
+        self.deterministic: bool = flag(deterministic, "deterministic")
         self._bootstrap = bootstrap
         self._settings = settings
         self._timeout = settings.timeout if timeout is None else timeout
@@ -97,56 +102,14 @@ class Communicator(Groups, RegisteredMemory):
         self.tuning = Tuning.load(settings.tuning)
         for _, name in sorted(algorithms.known()):  # the same codes on every rank
             self._core.algorithm_index(name)
-        hand_thresholds(self._core, self.tuning, settings.algorithm, m.nodes)
+        hand_thresholds(self._core, self.tuning, settings.algorithm, m.nodes, deterministic=self.deterministic)
         self._registrations = Registrations(self._core)
         self._closed = False
         self._close_at_exit = weakref.finalize(self, _close, self._core, self._registrations, bootstrap)
 
-    def _algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int) -> int:
-        return algorithm_code(self._core, self.size, collective, name, op, nbytes)
-
-    # -- how a call is run ---------------------------------------------------------------------------------------
-
-    def _resolve(
-        self, collective: str, args: tuple[Any, ...], options: dict[str, Any], announce: bool = True
-    ) -> Resolved:
-        self._check_open()
-        try:
-            if collective not in RESOLVERS:
-                raise ValueError(f"collective must be one of {', '.join(RESOLVERS)}, got {collective!r}")
-            return RESOLVERS[collective](self, *args, **options)
-        except Exception as error:  # whatever it is, the peers would wait for this rank
-            if announce:
-                self._refuse(error)
-            raise
-
-    def _refuse(self, error: Exception) -> None:
-        """Let the peers know that this rank cannot take part in the operation that they have come to."""
-        with contextlib.suppress(CommError):  # the peers did not come: the argument's own error says more
-            self._core.refuse(f"{type(error).__name__}: {error}", -1.0)
-
-    def _refuse_call(self, error: Exception) -> None:
-        if self._recording is not None:
-            self._recording._refuse_call(error)
-        elif not self._closed:
-            self._refuse(error)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise CommError("the communicator is closed")
-
-    def _run(self, collective: str, *args: Any, **options: Any) -> Any:
-        if self._recording is not None:
-            return self._recording._run(collective, *args, **options)
-        call = self._resolve(collective, args, options)
-        self._core.run(call.arguments)
-        return call.result
-
-    def _submit(self, collective: str, *args: Any, **options: Any) -> _core.Work:
-        if self._recording is not None:
-            return self._recording._submit(collective)
-        call = self._resolve(collective, args, options)
-        return self._core.submit(call.arguments, call.result)
+    def _algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int, ordered: bool) -> int:
+        ordered = (ordered or self.deterministic) and op is not None
+        return algorithm_code(self._core, self.size, collective, name, op, nbytes, ordered=ordered)
 
     @announced
     def split(self, color: int | None, key: int = 0) -> Communicator | None:
@@ -167,17 +130,14 @@ class Communicator(Groups, RegisteredMemory):
             On every rank, if another rank calls something else.
         """
         self._check_open()
-        try:
+        with self._refusing():
             color, key = split_arguments(color, key)
-        except Exception as error:
-            self._refuse(error)
-            raise
         self._core.agree_to_split(-1.0)
         child = self._bootstrap.split(color, key)
         if child is None:
             return None
         comm = Communicator.__new__(Communicator)
-        comm._start(child, self._settings, self._timeout)
+        comm._start(child, self._settings, self._timeout, self.deterministic)
         return comm
 
     @announced
@@ -187,9 +147,15 @@ class Communicator(Groups, RegisteredMemory):
         Parameters
         ----------
         collective : str
-            Name of a collective method.
+            Of the blocking method: all_reduce, reduce_scatter, all_gather, broadcast, reduce, gather, scatter,
+            all_to_all or barrier.
         *args, **options
             Its arguments.
+
+        Returns
+        -------
+        Plan
+            Calling it, without arguments, is the collective; making it is not, and moves nothing.
 
         Examples
         --------
@@ -212,6 +178,25 @@ class Communicator(Groups, RegisteredMemory):
         dtype : dtype-like
         """
         return Explanation.of(self, collective, nbytes, dtype_of(dtype))
+
+    @announced
+    def check_same(self, x: Any) -> None:
+        """Compare an array over all ranks, bit by bit; return if it is the same everywhere. Collective.
+
+        Parameters
+        ----------
+        x : array
+            Anything that the collectives take; a hash of it is compared, at the cost of reading it once.
+
+        Raises
+        ------
+        MismatchError
+            On every rank, naming those that differ from most others and where the first difference is.
+        """
+        self._check_open()
+        with self._refusing():
+            mine = digests(resolve(x, "x"))
+        compare(self.all_gather(mine).reshape(self.size, -1))
 
     def close(self) -> None:
         """Wait for what is queued and let go of memory and threads. May be repeated; later calls raise CommError."""
@@ -244,35 +229,3 @@ def _close(core: _core.Communicator, registrations: Registrations, bootstrap: Bo
     core.close()
     registrations.forget()
     bootstrap.close()
-
-
-_world: list[weakref.ref[Communicator]] = []
-
-
-def init(*, timeout: float | None = None) -> Communicator:
-    """Return the communicator of all ranks that the launcher has started; the same one until it is closed.
-
-    Parameters
-    ----------
-    timeout : float, optional
-        Seconds that an operation waits for its peers; default: ``PYCCL_TIMEOUT``, else 300. A communicator that
-        exists keeps its own.
-
-    Raises
-    ------
-    ValueError
-        If the communicator exists with another timeout than the one given.
-
-    Examples
-    --------
-    >>> with pyccl.init() as comm:    # doctest: +SKIP
-    ...     total = comm.all_reduce(np.ones(4))
-    """
-    existing = _world[0]() if _world else None
-    if existing is not None and not existing._closed:
-        if timeout is not None and seconds(timeout) != existing._timeout:
-            raise ValueError(f"init() has been called already, with a timeout of {existing._timeout:g} s")
-        return existing
-    comm = Communicator(timeout=timeout)
-    _world[:] = [weakref.ref(comm)]
-    return comm

@@ -21,7 +21,9 @@ class Operations:
     Common parameters: `x` is a C-contiguous CPU array (NumPy, or anything with DLPack or the buffer protocol) of
     bool, (u)int8…64, float16, bfloat16, float32, float64, complex64 or complex128. `op` is "sum", "avg", "prod",
     "min", "max", "band", "bor", "bxor", or an `Op` (`premul_sum`, `user_op`). `algorithm` is "auto" or one of
-    `pyccl.algorithms(collective)`. `timeout` is in seconds; default: the communicator's.
+    `pyccl.algorithms.algorithms(collective)`. `timeout` is in seconds; default: the communicator's.
+    `deterministic=True` takes only algorithms that give the same bits whatever the size, division into calls, algorithm
+    and transport; see `Communicator`.
 
     Common errors: TypeError and ValueError for arguments, on the rank that made the mistake, `PeerAborted` on
     the others; `MismatchError` on every rank if they called different things; `Timeout` and `PeerLost`, after which
@@ -41,8 +43,9 @@ class Operations:
 
     @collective
     def all_reduce(
-        self, x: Any, op: str | Op = "sum", *, out: Any = None, algorithm: str = "auto", timeout: float | None = None
-    ) -> Any:
+        self, x: Any, op: str | Op = "sum", *, out: Any = None, deterministic: bool = False,
+        algorithm: str = "auto", timeout: float | None = None,
+    ) -> Any:  # fmt: skip
         """Reduce `x` over all ranks; every rank receives the result.
 
         Parameters
@@ -63,12 +66,13 @@ class Operations:
         >>> comm.all_reduce(np.full(3, comm.rank + 1.0))    # 1 rank
         array([1., 1., 1.])
         """
-        return self._run("all_reduce", x, op, out=out, algorithm=algorithm, timeout=timeout)
+        options: dict[str, Any] = {"deterministic": deterministic, "algorithm": algorithm, "timeout": timeout}
+        return self._run("all_reduce", x, op, out=out, **options)
 
     @collective
     def reduce_scatter(
         self, x: Any, op: str | Op = "sum", *, counts: Sequence[int] | None = None, out: Any = None,
-        algorithm: str = "auto", timeout: float | None = None,
+        deterministic: bool = False, algorithm: str = "auto", timeout: float | None = None,
     ) -> Any:  # fmt: skip
         """Reduce `x` over all ranks; rank r receives block r of the result.
 
@@ -91,7 +95,8 @@ class Operations:
         >>> comm.reduce_scatter(np.arange(4.0))    # 1 rank
         array([0., 1., 2., 3.])
         """
-        return self._run("reduce_scatter", x, op, counts=counts, out=out, algorithm=algorithm, timeout=timeout)
+        options: dict[str, Any] = {"deterministic": deterministic, "algorithm": algorithm, "timeout": timeout}
+        return self._run("reduce_scatter", x, op, counts=counts, out=out, **options)
 
     @collective
     def all_gather(
@@ -133,8 +138,8 @@ class Operations:
 
     @announced
     def reduce(
-        self, x: Any, op: str | Op = "sum", *, root: int = 0, out: Any = None, algorithm: str = "auto",
-        timeout: float | None = None,
+        self, x: Any, op: str | Op = "sum", *, root: int = 0, out: Any = None, deterministic: bool = False,
+        algorithm: str = "auto", timeout: float | None = None,
     ) -> Any:  # fmt: skip
         """Reduce `x` over all ranks; the root receives the result, the others None.
 
@@ -146,7 +151,8 @@ class Operations:
         out : array like `x`, optional
             Only looked at on the root; may be `x`.
         """
-        return self._run("reduce", x, op, root=root, out=out, algorithm=algorithm, timeout=timeout)
+        options: dict[str, Any] = {"deterministic": deterministic, "algorithm": algorithm, "timeout": timeout}
+        return self._run("reduce", x, op, root=root, out=out, **options)
 
     @announced
     def gather(

@@ -11,6 +11,7 @@ from pyccl import _core
 from pyccl.arrays import NumpyArray, dtype_of, resolve, span
 from pyccl.checks import dimensions
 from pyccl.methods import announced
+from pyccl.runs import Runs
 
 __all__ = ["RegisteredMemory", "Registration", "Registrations"]
 
@@ -86,17 +87,10 @@ class Registrations:
         self._known.clear()
 
 
-class RegisteredMemory:
+class RegisteredMemory(Runs):
     """The methods of a communicator that make arrays registered."""
 
-    _core: _core.Communicator
     _registrations: Registrations
-
-    def _refuse(self, error: Exception) -> None:
-        raise TypeError("RegisteredMemory is a base of Communicator")
-
-    def _check_open(self) -> None:
-        raise TypeError("RegisteredMemory is a base of Communicator")
 
     @announced
     def empty(self, shape: int | Sequence[int], dtype: Any = "float32") -> NumpyArray:
@@ -106,7 +100,7 @@ class RegisteredMemory:
         through a staging area. The memory is returned when the array and all views of it are gone.
         """
         self._check_open()
-        try:
+        with self._refusing():
             kind = dtype_of(dtype)
             dims = dimensions(shape)
             if any(n < 0 for n in dims):
@@ -114,9 +108,6 @@ class RegisteredMemory:
             nbytes = math.prod(dims) * kind.itemsize
             if nbytes >= 2**62:
                 raise ValueError(f"shape {dims} is more than any memory holds")
-        except Exception as error:
-            self._refuse(error)
-            raise
         return self._core.allocate(kind, list(dims), nbytes, -1.0)
 
     @announced
@@ -156,9 +147,6 @@ class RegisteredMemory:
         ...     _ = comm.all_reduce(x, out=x)
         """
         self._check_open()
-        try:
+        with self._refusing():
             view = resolve(x, "x", writable=True)
-        except Exception as error:
-            self._refuse(error)
-            raise
         return self._registrations.add(x, view)

@@ -71,6 +71,7 @@ INPUTS: dict[str, tuple[Any, type[Exception], str]] = {
 
 CALLS: dict[str, tuple[Call, type[Exception], str]] = {
     "unknown op": (lambda c, x: c.all_reduce(x, "summ"), ValueError, "op must be one of"),
+    "op that needs a factor": (lambda c, x: c.all_reduce(x, "premul_sum"), ValueError, "pyccl.premul_sum(0.5)"),
     "op of another type": (lambda c, x: c.all_reduce(x, 3), TypeError, "op must be"),
     "bool sum": (lambda c, x: c.all_reduce(x.astype(bool)), TypeError, "op 'sum' is not defined on bool"),
     "integer avg": (lambda c, x: c.all_reduce(x.astype(int), "avg"), TypeError, "op 'avg' is not defined on int64"),
@@ -223,3 +224,42 @@ def test_buffers_that_are_no_arrays_are_as_good() -> None:
         assert data.tolist() == [3.0] * 4
 
     ranks.run(3, buffers)
+
+
+def test_an_explanation_needs_a_whole_number_of_bytes() -> None:
+    def ask(comm: pyccl.Communicator) -> list[BaseException | None]:
+        return [ranks.outcome(lambda n=n: comm.explain("all_reduce", n)) for n in (1e6, -1, "1 MiB", 8)]
+
+    for fraction, negative, text, good in ranks.run(1, ask):
+        assert isinstance(fraction, TypeError)
+        assert isinstance(negative, ValueError)
+        assert isinstance(text, TypeError)
+        assert good is None
+
+
+def test_memory_that_nobody_has_is_refused_on_every_rank() -> None:
+    def ask(comm: pyccl.Communicator) -> BaseException | None:
+        error = ranks.outcome(lambda: comm.empty(1 << 55 if comm.rank == 1 else 4))
+        ranks.usable(comm)
+        return error
+
+    errors = ranks.run(3, ask)
+    assert isinstance(errors[1], pyccl.CommError)
+    assert all(isinstance(errors[rank], pyccl.PeerAborted) for rank in (0, 2)), errors
+
+
+def test_a_group_with_a_call_that_failed_is_not_launched_even_if_the_error_was_caught() -> None:
+    def attempt(comm: pyccl.Communicator) -> list[BaseException | None]:
+        def group() -> None:
+            with comm.group():
+                if comm.rank == 1:
+                    assert isinstance(ranks.outcome(lambda: comm.all_reduce()), TypeError)
+                else:
+                    comm.all_reduce(np.ones(3))
+
+        error = ranks.outcome(group)
+        ranks.usable(comm)
+        return error
+
+    for rank, error in enumerate(ranks.run(3, attempt)):
+        assert isinstance(error, TypeError if rank == 1 else pyccl.PeerAborted), repr(error)

@@ -111,10 +111,18 @@ ranks.run(2, body)
 """
 
 
-def test_a_child_of_fork_has_a_copy_of_its_own() -> None:
-    command = [sys.executable, "-W", "ignore", "-c", FORK]
+def python(*arguments: str) -> None:
+    command = [sys.executable, "-W", "ignore", *arguments]
     done = subprocess.run(command, cwd=mpi.ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_child_of_fork_has_a_copy_of_its_own() -> None:
+    python("-c", FORK)
+
+
+def test_a_killed_peer_leaves_valid_memory() -> None:
+    python("-m", "tests.workers.register_lost")
 
 
 @mpi.check(sizes=(2,))

@@ -22,10 +22,10 @@ LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
     "schedule", "algorithms", "cost", "tuning", "choice",
-    "checks", "calls",
+    "checks", "calls", "same",
     "mpi_bootstrap", "bootstrap", "membership",
-    "methods", "operations", "point_to_point", "group", "explain", "registration",
-    "communicator", "__init__", "bench",
+    "methods", "operations", "point_to_point", "group", "explain", "runs", "registration",
+    "communicator", "world", "__init__", "bench",
 )  # fmt: skip
 
 
