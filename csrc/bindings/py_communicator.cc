@@ -24,6 +24,10 @@ Schedule make_schedule(const Communicator& core, Collective kind, int root, cons
   s.size = core.size();
   s.root = root;
   s.nchunks = built[0].cast<int>();
+  if (s.nchunks < 1 || s.nchunks > kMaxChunks) {
+    throw std::invalid_argument("a schedule has between 1 and " + std::to_string(kMaxChunks) + " chunks, got " +
+                                std::to_string(s.nchunks));
+  }
   const auto tables = built[1].cast<py::sequence>();
   if (static_cast<int>(tables.size()) != s.size) throw std::invalid_argument("a schedule needs a table per rank");
   for (int r = 0; r < s.size; ++r) {
