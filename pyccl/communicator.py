@@ -7,7 +7,6 @@ import logging
 import weakref
 from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from pyccl.calls import RESOLVERS, Resolved
 from pyccl.checks import dimensions
 from pyccl.collectives import COLLECTIVES
 from pyccl.errors import CommError
+from pyccl.ending import Ending
 from pyccl.explain import Explanation
 from pyccl.group import Groups
 from pyccl.ops import Op
@@ -33,7 +33,7 @@ _NAMES = tuple(COLLECTIVES)
 _CACHE_BYTES = 32 << 20
 
 
-class Communicator(Groups):
+class Communicator(Ending, Groups):
     """A group of ranks that call the same collectives in the same order, and send each other messages.
 
     Parameters
@@ -97,8 +97,7 @@ class Communicator(Groups):
         for _, name in sorted(algorithms.known()):  # the same codes on every rank
             self._core.algorithm_index(name)
         self._choose()
-        self._closed = False
-        self._close_at_exit = weakref.finalize(self, _close, self._core, bootstrap)
+        self._begin(self._core, bootstrap)
 
     def _choose(self) -> None:
         """Hand the thresholds to the core."""
@@ -149,10 +148,6 @@ class Communicator(Groups):
         """Let the peers know that this rank cannot take part in the operation that they have come to."""
         with contextlib.suppress(CommError):  # the peers did not come: the argument's own error says more
             self._core.refuse(f"{type(error).__name__}: {error}", -1.0)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise CommError("the communicator is closed")
 
     def _run(self, collective: str, *args: Any, **options: Any) -> Any:
         if self._recording is not None:
@@ -243,20 +238,6 @@ class Communicator(Groups):
         """
         return Explanation.of(self, collective, nbytes, dtype_of(dtype))
 
-    def close(self) -> None:
-        """Wait for what is queued and let go of memory and threads. May be repeated; later calls raise CommError."""
-        if not self._closed:
-            self._closed = True
-            self._close_at_exit()
-
-    def __enter__(self) -> Communicator:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"
 
@@ -268,11 +249,6 @@ def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -
     if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
         verify(schedule)
     return schedule.nchunks, schedule.tables
-
-
-def _close(core: _core.Communicator, bootstrap: Bootstrap) -> None:
-    core.close()
-    bootstrap.close()
 
 
 _world: list[weakref.ref[Communicator]] = []
@@ -292,7 +268,8 @@ def init(*, timeout: float | None = None) -> Communicator:
     ...     total = comm.all_reduce(np.ones(4))
     """
     existing = _world[0]() if _world else None
-    if existing is not None and not existing._closed:
+    if existing is not None and (existing._forked or not existing._closed):
+        existing._check_open()
         return existing
     comm = Communicator(timeout=timeout)
     _world[:] = [weakref.ref(comm)]

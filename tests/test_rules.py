@@ -24,7 +24,7 @@ LAYERS = (
     "schedule", "algorithms", "cost", "tuning",
     "checks", "calls",
     "mpi_bootstrap", "bootstrap", "membership", "splitting",
-    "operations", "point_to_point", "group", "explain",
+    "ending", "operations", "point_to_point", "group", "explain",
     "communicator", "__init__", "bench",
 )  # fmt: skip
 

@@ -11,7 +11,6 @@ namespace pyccl {
 void Communicator::drive(const std::shared_ptr<Job>& job, Batch* batch) {
   const std::lock_guard lock(order_);
   check_usable();
-  if (node_ && node_->broken()) node_->throw_broken();
   try {
     if (job) exchange_.admit(job);
     exchange_.run(batch);
