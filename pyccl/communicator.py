@@ -21,6 +21,7 @@ from pyccl.errors import CommError
 from pyccl.ending import Ending
 from pyccl.explain import Explanation
 from pyccl.group import Groups
+from pyccl.links import connect
 from pyccl.ops import Op
 from pyccl.schedule import verify
 from pyccl.splitting import agree_to_split
@@ -87,6 +88,7 @@ class Communicator(Ending, Groups):
             yields=m.yields,
             remote=bootstrap.remote() if several else None,
             build=partial(_build, bootstrap.size, m.nodes),  # not a method: the core must not keep its owner alive
+            links=connect(bootstrap, m.nodes) if several else [],
         )
         self.rank: int = bootstrap.rank
         self.size: int = bootstrap.size
@@ -97,6 +99,8 @@ class Communicator(Ending, Groups):
         for _, name in sorted(algorithms.known()):  # the same codes on every rank
             self._core.algorithm_index(name)
         self._choose()
+        if isinstance(bootstrap, MpiBootstrap):
+            bootstrap.on_wait = self._core.look  # a death ends these waits, too
         self._begin(self._core, bootstrap)
 
     def _choose(self) -> None:
@@ -178,6 +182,7 @@ class Communicator(Ending, Groups):
             For a bad argument; on the other ranks `PeerAborted`.
         """
         self._check_open()
+        self._core.look()
         color, key = agree_to_split(self._bootstrap, color, key)
         child = self._bootstrap.split(color, key)
         if child is None:

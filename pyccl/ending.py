@@ -99,7 +99,8 @@ def _close(core: Core, bootstrap: Bootstrap, patience: float) -> None:
     try:
         core.close(patience)
     finally:
-        bootstrap.close()
+        if not core.broken():  # MPI frees a communicator with all its ranks: with a dead one that would hang
+            bootstrap.close()
 
 
 def _drop(core: Core, bootstrap: Bootstrap, patience: float) -> None:

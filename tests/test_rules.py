@@ -23,7 +23,7 @@ LAYERS = (
     "config", "arrays", "ops", "collectives",
     "schedule", "algorithms", "cost", "tuning",
     "checks", "calls",
-    "mpi_bootstrap", "bootstrap", "membership", "splitting",
+    "mpi_bootstrap", "bootstrap", "membership", "links", "splitting",
     "ending", "operations", "point_to_point", "group", "explain",
     "communicator", "__init__", "bench",
 )  # fmt: skip
