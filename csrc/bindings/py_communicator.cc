@@ -88,6 +88,28 @@ void PyCommunicator::forget(const Region* region) {
   remembered_.fill({});  // they would keep its memory
 }
 
+void PyCommunicator::in_turn(const std::function<void()>& operation) {
+  check_open();
+  py::gil_scoped_release nogil;
+  if (!progress_.busy()) return operation();
+  run_queued(operation);
+}
+
+void PyCommunicator::refuse(const std::string& reason, double timeout) {
+  in_turn([this, reason, timeout] { core_.refuse(reason, timeout); });
+}
+
+const py::object& PyPlan::run() {
+  const py::handle out = PyTuple_GET_ITEM(keep_.ptr(), 1);
+  constexpr int kWriteable = py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  if (!out.is_none() && (py::detail::array_proxy(out.ptr())->flags & kWriteable) == 0) {
+    refuse("ValueError: out is read-only");
+    throw py::value_error("out is read-only");
+  }
+  comm_->execute(prepared_);
+  return result_;
+}
+
 PyCommunicator::~PyCommunicator() {
   py::gil_scoped_release nogil;
   progress_.stop();
@@ -155,7 +177,9 @@ void PyCommunicator::orphan() {
 py::object PyWork::wait(py::object timeout) {
   const double limit = timeout.is_none() ? -1 : PyFloat_AsDouble(timeout.ptr());
   if (PyErr_Occurred()) throw py::error_already_set();
-  if (std::isnan(limit)) throw py::value_error("timeout must be a number of seconds, got nan");
+  if (!timeout.is_none() && !(limit >= 0)) {
+    throw py::value_error("timeout must be a number of seconds, got " + std::string(py::repr(timeout)));
+  }
   const double end = monotonic_seconds() + limit;
   for (;;) {
     {

@@ -164,6 +164,7 @@ Binding Communicator::bind(const Prepared& p, const Layout& layout) {
 
 void Communicator::run(const Prepared& p, const Deadline& deadline) {
   const Fingerprint mine = fingerprint(p);
+  if (mine.details != 0) add_note(p.call);
   const bool uneven_all_to_all = !p.call.send_counts.empty();
   if (setup_.size == 1 || spans_nodes_ || uneven_all_to_all) return run_agreed(p, deadline, mine);
   node_->set_operation(&mine, algorithm_name(p.call.algorithm).c_str());
@@ -211,57 +212,6 @@ void Communicator::run_agreed(const Prepared& p, const Deadline& deadline, const
   engine_.run(*p.staged, bind(p, layout), deadline, {}, false, static_cast<int>(sequence_ % 4096));
 }
 
-void Communicator::check_usable() const {
-  if (health_.broken()) health_.raise();
-}
-
-void Communicator::give_up(shm::Broken kind, const std::string& reason) {
-  health_.break_off(shm::Cause::of(kind, {setup_.rank}, reason));
-}
-
-void Communicator::break_with(const std::exception& error) {
-  const std::string text = error.what();
-  if (const auto* late = dynamic_cast<const Timeout*>(&error)) {
-    health_.break_off(shm::Cause::of(shm::Broken::Timeout, late->missing, text));
-  } else if (dynamic_cast<const Interrupted*>(&error)) {
-    give_up(shm::Broken::Interrupted, text);
-  } else {  // of PeerLost and PeerAborted the reason has been given where they were thrown: it stays
-    const std::string who = "rank " + std::to_string(setup_.rank) + " failed: ";
-    health_.break_off(shm::Cause::of(shm::Broken::Error, {setup_.rank}, who + text));
-  }
-}
-
-/// Every collective passes here: one at a time, numbered, and a failure that not all ranks share breaks the
-/// communicator.
-void Communicator::guarded(double timeout, const std::function<void(const Deadline&)>& operation) {
-  const std::lock_guard lock(order_);
-  check_usable();
-  ++sequence_;
-  const Deadline deadline(timeout >= 0 ? timeout : setup_.timeout, &poll_);
-  struct Forget {  // what describes the operation ends with it
-    shm::Node* node;
-    ~Forget() {
-      if (node) node->set_operation(nullptr, "");
-    }
-  } forget{node_.get()};
-  try {
-    operation(deadline);
-  } catch (const Refused&) {
-    if (node_) node_->realign();
-    throw;
-  } catch (const MismatchError&) {
-    if (node_) node_->realign();
-    throw;
-  } catch (const PeerAborted& error) {
-    if (error.broken) break_with(error);
-    else if (node_) node_->realign();
-    throw;
-  } catch (const std::exception& error) {
-    break_with(error);
-    throw;
-  }
-}
-
 void Communicator::execute(const Prepared& p) {
   guarded(p.call.timeout, [&](const Deadline& deadline) {
     try {
@@ -273,6 +223,16 @@ void Communicator::execute(const Prepared& p) {
       throw PeerLost(error.what() + (" during " + describe_call(fingerprint(p))), error.rank);
     }
     if (p.call.op == OpKind::User && reduces(p.call.kind)) confirm_user_function(fingerprint(p), deadline);
+  });
+}
+
+void Communicator::agree_to_split(double timeout) {
+  guarded(timeout, [&](const Deadline& deadline) {
+    if (setup_.size == 1) return;
+    Fingerprint mine;
+    mine.kind = kSplit;
+    mine.sequence = sequence_;
+    act_on(agree(mine, deadline), mine);
   });
 }
 

@@ -216,7 +216,12 @@ void Exchange::sleep(double seconds, const Batch* batch) {
 
 void Exchange::look_around() {
   for (std::size_t i = 0; i < busy_.size(); ++i) check_peer(*busy_[i]->queue.front().transfer);
-  if (poll_ && *poll_) (*poll_)();
+  try {
+    if (poll_ && *poll_) (*poll_)();
+  } catch (const PeerLost& error) {
+    if (busy_.empty()) throw;
+    throw PeerLost(error.what() + (" during " + busy_.front()->queue.front().transfer->describe()), error.rank);
+  }
   for (const Channel* c : busy_) {
     for (const Item& item : c->queue) {
       if (item.deadline.remaining() <= 0) time_out(item);

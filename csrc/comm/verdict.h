@@ -21,7 +21,8 @@ struct Communicator::Verdict {
   std::int64_t extent = 0;                // the largest of all
   Fingerprint a, b;
   std::int32_t missing[8] = {}, nmissing = 0;
-  char reason[shm::kReasonBytes] = {};  // why it was refused, or what is known of who is missing
+  char reason[shm::kReasonBytes] = {};    // of an aborted one why, of a mismatch what a calls, else who is missing
+  char reason_b[shm::kReasonBytes] = {};  // what b calls
 };
 
 }  // namespace pyccl

@@ -16,7 +16,7 @@ inline constexpr std::uint32_t kVersion = 3;
 inline constexpr std::int64_t kStagingHalf = kStagingBytes;
 inline constexpr std::int64_t kHugePage = 2 << 20;
 inline constexpr int kInlineBytes = 192;
-inline constexpr int kNoticeBytes = 512;
+inline constexpr int kNoticeBytes = 576;
 inline constexpr int kReasonBytes = 160;
 
 /// What a rank says at a meeting. Two of them, used in turn: nobody is two meetings ahead of a reader.
@@ -35,7 +35,7 @@ struct alignas(64) RankBlock {
   char reason[2][kReasonBytes];  // why a call was refused, in turn like the control lines
   char notice[kNoticeBytes];     // addresses while arrays are registered; what the nodes have agreed on
 };
-static_assert(sizeof(RankBlock) == 1344);
+static_assert(sizeof(RankBlock) == 1408);
 
 /// The sender's side of a mailbox. `progress` is sequence << 32 | 1 + pieces published.
 struct alignas(64) SendLine {
