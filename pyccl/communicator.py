@@ -52,7 +52,8 @@ class Communicator(Ending, Runs):
     Notes
     -----
     Every argument error is raised on the rank that made it, and as `PeerAborted` on the others, at that operation;
-    nothing is moved and the communicator stays usable. After `Timeout` or `PeerLost` it does not.
+    nothing is moved and the communicator stays usable. After `Timeout`, `PeerLost` or a `PeerAborted` with its flag
+    `broken` it does not.
     """
 
     def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None, deterministic: bool = False) -> None:
@@ -229,5 +230,3 @@ def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -
     if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
         verify(schedule)
     return schedule.nchunks, schedule.tables
-
-

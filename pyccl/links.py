@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 import socket
 import struct
@@ -102,7 +101,7 @@ def _unpack(data: bytes) -> _Place:
 def _host() -> bytes:
     """Return what the processes share that reach each other by the loopback interface."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-    return hashlib.sha256(f"{boot} {os.stat('/proc/self/ns/net').st_ino}".encode()).digest()[:16]
+    return hashlib.sha256(f"{boot} {Path('/proc/self/ns/net').stat().st_ino}".encode()).digest()[:16]
 
 
 def _addresses() -> list[str]:

@@ -90,7 +90,10 @@ def run(code: str, size: int, *, deadline: float = DEADLINE, arguments: Sequence
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     program = _START + textwrap.dedent(code)
     with tempfile.TemporaryDirectory() as folder:
-        outputs = [(open(f"{folder}/out{r}", "w+"), open(f"{folder}/err{r}", "w+")) for r in range(size)]  # noqa: SIM115
+        outputs = [
+            tuple(Path(folder, f"{name}{r}").open("w+") for name in ("out", "err"))  # noqa: SIM115
+            for r in range(size)
+        ]
         ranks = [
             subprocess.Popen(
                 [sys.executable, "-c", program, folder, str(r), str(size), *arguments], cwd=ROOT, env=environ,

@@ -120,7 +120,7 @@ def test_abort_from_another_thread_ends_every_wait(size: int) -> None:
         first, later = ended.stdout.splitlines()
         assert first.startswith("1 True loss is nan |")
         assert "the communicator is broken: rank 1 aborted it: loss is nan" in first
-        kind, text, seconds = parts(later)
+        kind, _text, seconds = parts(later)
         assert (kind, seconds < 0.1) == ("PeerAborted", True)
 
 
@@ -262,9 +262,10 @@ def test_a_child_of_fork_is_refused_and_harms_nobody() -> None:
     x = comm.empty(1000)
     plan = comm.plan("all_reduce", np.ones(3))
     def child():
-        errors = [outcome(f) for f in (comm.barrier, lambda: comm.all_reduce(np.ones(2)), plan, lambda: comm.empty(3),
-                  lambda: comm.send(np.ones(2), 1 - rank), lambda: comm.all_reduce_async(np.ones(2)), lambda: comm.abort("x"),
-                  lambda: comm.split(0), comm.group().__enter__)]
+        calls = (comm.barrier, plan, lambda: comm.all_reduce(np.ones(2)), lambda: comm.all_reduce_async(np.ones(2)),
+                 lambda: comm.empty(3), lambda: comm.send(np.ones(2), 1 - rank), lambda: comm.abort("x"),
+                 lambda: comm.split(0), comm.group().__enter__)
+        errors = [outcome(call) for call in calls]
         comm.close()
         return [e for e in errors if not e.startswith("CommError|the communicator is used after fork")]
     queue = multiprocessing.get_context("fork").SimpleQueue()

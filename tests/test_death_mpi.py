@@ -9,8 +9,8 @@ from tests import mpi
 pytestmark = pytest.mark.mpi
 ACROSS = 10.0  # seconds: the promise between nodes
 
-# MPICH's proxy ends the ranks of a host when one ends by a signal, in spite of -disable-auto-cleanup, and sends the others
-# SIGUSR1: each is run under a process that ignores that signal and always ends well.
+# MPICH's proxy ends the ranks of a host when one ends by a signal, in spite of -disable-auto-cleanup, and sends the
+# others SIGUSR1: each is run under a process that ignores that signal and always ends well.
 SUPERVISED = """
 import os, signal
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -168,8 +168,7 @@ void register_communicator(py::module_& m) {
                  std::move(remote), std::move(owned), std::move(build));
            }),
            "rank"_a, "size"_a, "nodes"_a, "timeout"_a, "cache_bytes"_a, "segment"_a, "node_ranks"_a, "pids"_a,
-           "crowded"_a, "spin"_a, "yields"_a, "remote"_a, "build"_a,
-           "links"_a = std::vector<std::pair<int, int>>())
+           "crowded"_a, "spin"_a, "yields"_a, "remote"_a, "build"_a, "links"_a = std::vector<std::pair<int, int>>())
       .def(
           "algorithm_index", [](PyCommunicator& c, const std::string& name) { return c.core().algorithm_index(name); },
           "name"_a)

@@ -143,7 +143,8 @@ void PyCommunicator::wait_for(Work& work) {
       check_signals();
     } catch (const Interrupted& error) {
       core_.interrupt(error.what());
-      constexpr double kSettle = 5;  // at most; what runs sees within 50 ms that it is over, and leaves its arrays alone
+      constexpr double kSettle =
+          5;  // at most; what runs sees within 50 ms that it is over, and leaves its arrays alone
       work.wait_for(kSettle);
       failures_->seen();
       throw;
