@@ -138,3 +138,26 @@ say(outcome(lambda: comm.all_reduce(np.ones(3), timeout=1)))
         assert "all_reduce(dtype=float64, count=3, op=sum" in text, text
         assert "#2" in text
         assert rank == 1 or "rank 1 did not arrive (last seen: rank 1 in all_reduce(" in text, text
+
+
+@pytest.mark.parametrize(("after", "victim"), [(0.0, 3), (0.03, 1), (0.07, 2), (0.2, 0)])
+def test_a_kill_at_any_moment_of_a_stream_of_operations(after: float, victim: int) -> None:
+    code = f"""
+if rank == {victim}:
+    threading.Timer({after}, die).start()
+x = np.ones(30_000)
+def forever():
+    i = 0
+    while True:
+        assert (comm.all_reduce(x) == size).all()
+        comm.all_reduce_async(x[: i % 100]).wait()
+        out = comm.sendrecv(x[:5000], (rank + 1) % size, np.empty(5000), (rank - 1) % size)
+        assert (out == 1).all()
+        i += 1
+say(outcome(forever))
+"""
+    said = run(code, 4, 2)
+    for rank in set(range(4)) - {victim}:
+        kind, text, _ = parts(said[rank][0])
+        assert kind == "PeerLost", said
+        assert f"rank {victim} died" in text

@@ -137,6 +137,7 @@ class Communicator {
   Binding bind(const Prepared& p, const Layout& layout);
   void check_usable() const;
   void give_up(shm::Broken kind, const std::string& reason);
+  void await_word();
   void break_with(const std::exception& error);
   [[noreturn]] void time_out(const Fingerprint& mine, const Unheard& error, const Deadline& deadline) const;
   void drive(const std::shared_ptr<Job>& job, Batch* batch);

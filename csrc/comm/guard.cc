@@ -15,7 +15,24 @@ void Communicator::give_up(shm::Broken kind, const std::string& reason) {
   health_.break_off(shm::Cause::of(kind, {setup_.rank}, reason));
 }
 
+/// A library that fails because a peer has died may do so before that death is known here.
+void Communicator::await_word() {
+  constexpr int kLooks = 50;
+  constexpr timespec kPause{0, 20'000'000};
+  try {
+    for (int i = 0; i < kLooks; ++i) {
+      health_.look();
+      nanosleep(&kPause, nullptr);
+    }
+  } catch (const PeerLost& lost) {
+    health_.tell();
+    throw PeerLost(lost.what() + (" during operation #" + std::to_string(sequence_)), lost.rank);
+  }
+}
+
+/// Throws in the place of `error` what lies behind it.
 void Communicator::break_with(const std::exception& error) {
+  if (dynamic_cast<const TransportError*>(&error)) await_word();
   const std::string text = error.what();
   if (const auto* late = dynamic_cast<const Timeout*>(&error)) {
     health_.break_off(shm::Cause::of(shm::Broken::Timeout, late->missing, text));

@@ -15,8 +15,13 @@ void Communicator::drive(const std::shared_ptr<Job>& job, Batch* batch) {
     if (job) exchange_.admit(job);
     exchange_.run(batch);
   } catch (const std::exception& error) {
+    try {
+      break_with(error);
+    } catch (const CommError&) {
+      exchange_.abandon(std::current_exception());
+      throw;
+    }
     exchange_.abandon(std::current_exception());
-    break_with(error);
     throw;
   }
 }
