@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from pyccl import _core, algorithms, config, membership
@@ -15,7 +13,9 @@ from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
 from pyccl.checks import flag, seconds, split_arguments
 from pyccl.choice import algorithm_code, hand_thresholds
 from pyccl.collectives import COLLECTIVES
+from pyccl.ending import Ending
 from pyccl.explain import Explanation
+from pyccl.links import connect
 from pyccl.methods import announced
 from pyccl.ops import Op
 from pyccl.registration import RegisteredMemory, Registrations
@@ -30,7 +30,7 @@ _NAMES = tuple(COLLECTIVES)
 _CACHE_BYTES = 32 << 20
 
 
-class Communicator(RegisteredMemory):
+class Communicator(Ending, RegisteredMemory):
     """A group of ranks that call the same collectives in the same order, and send each other messages.
 
     Parameters
@@ -51,7 +51,8 @@ class Communicator(RegisteredMemory):
     Notes
     -----
     Every argument error is raised on the rank that made it, and as `PeerAborted` on the others, at that operation;
-    nothing is moved and the communicator stays usable. After `Timeout` or `PeerLost` it does not.
+    nothing is moved and the communicator stays usable. After `Timeout`, `PeerLost` or a `PeerAborted` with its flag
+    `broken` it does not.
     """
 
     def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None, deterministic: bool = False) -> None:
@@ -93,6 +94,7 @@ class Communicator(RegisteredMemory):
             yields=m.yields,
             remote=bootstrap.remote() if several else None,
             build=partial(_build, bootstrap.size, m.nodes),  # not a method: the core must not keep its owner alive
+            links=connect(bootstrap, m.nodes) if several else [],
         )
         self.rank: int = bootstrap.rank
         self.size: int = bootstrap.size
@@ -104,8 +106,9 @@ class Communicator(RegisteredMemory):
             self._core.algorithm_index(name)
         hand_thresholds(self._core, self.tuning, settings.algorithm, m.nodes, deterministic=self.deterministic)
         self._registrations = Registrations(self._core)
-        self._closed = False
-        self._close_at_exit = weakref.finalize(self, _close, self._core, self._registrations, bootstrap)
+        if isinstance(bootstrap, MpiBootstrap):
+            bootstrap.on_wait = self._core.look  # a death ends these waits, too
+        self._begin(self._core, bootstrap, self._registrations.forget)
 
     def _algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int, ordered: bool) -> int:
         ordered = (ordered or self.deterministic) and op is not None
@@ -198,20 +201,6 @@ class Communicator(RegisteredMemory):
             mine = digests(resolve(x, "x"))
         compare(self.all_gather(mine).reshape(self.size, -1))
 
-    def close(self) -> None:
-        """Wait for what is queued and let go of memory and threads. May be repeated; later calls raise CommError."""
-        if not self._closed:
-            self._closed = True
-            self._close_at_exit()
-
-    def __enter__(self) -> Communicator:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"
 
@@ -223,9 +212,3 @@ def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -
     if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
         verify(schedule)
     return schedule.nchunks, schedule.tables
-
-
-def _close(core: _core.Communicator, registrations: Registrations, bootstrap: Bootstrap) -> None:
-    core.close()
-    registrations.forget()
-    bootstrap.close()

@@ -48,10 +48,10 @@ class Launcher:
     path: str
     mpi: str
 
-    def command(self, n: int) -> list[str]:
+    def command(self, n: int, more: Sequence[str] = ()) -> list[str]:
         """Return the command line up to the program."""
         flags = ["--allow-run-as-root", "--oversubscribe"] if self.mpi == "openmpi" else []
-        return [self.path, *flags, "-n", str(n)]
+        return [self.path, *flags, *more, "-n", str(n)]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def mpirun(
     env: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
     check: bool = True,
+    flags: Sequence[str] = (),
 ) -> Run:
     """Run a program on `n` ranks and wait for it.
 
@@ -127,6 +128,8 @@ def mpirun(
         Variables to set in addition to those of this process.
     check : bool
         Fail the test unless the run returned 0 in time.
+    flags : sequence of str
+        More arguments of mpirun.
     """
     if isinstance(program, str):
         arguments = ["-c", program]
@@ -135,7 +138,7 @@ def mpirun(
     token = uuid.uuid4().hex
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environ = {**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1", **(env or {}), TOKEN: token}
-    command = [*launcher().command(n), sys.executable, *arguments]
+    command = [*launcher().command(n, flags), sys.executable, *arguments]
     with (
         tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as err,

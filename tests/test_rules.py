@@ -23,8 +23,8 @@ LAYERS = (
     "config", "arrays", "ops", "collectives",
     "schedule", "algorithms", "cost", "tuning", "choice",
     "checks", "calls", "same",
-    "mpi_bootstrap", "bootstrap", "membership",
-    "methods", "operations", "point_to_point", "group", "explain", "runs", "registration",
+    "mpi_bootstrap", "bootstrap", "membership", "links",
+    "methods", "ending", "operations", "point_to_point", "group", "explain", "runs", "registration",
     "communicator", "world", "__init__", "bench",
 )  # fmt: skip
 

@@ -92,6 +92,7 @@ Prepared resolve_or_refuse(PyCommunicator& self, const Arguments& a) {
 }
 
 PyWork submit(PyCommunicator& self, const Arguments& a, py::object result) {
+  self.check_open();
   auto prepared = std::make_shared<Prepared>(resolve_or_refuse(self, a));
   auto keep = hold(py::make_tuple(a.input, a.output, result));
   auto work = self.progress().submit([&core = self.core(), prepared, keep] { core.execute(*prepared); });
@@ -100,8 +101,9 @@ PyWork submit(PyCommunicator& self, const Arguments& a, py::object result) {
 
 py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype& dtype, std::vector<py::ssize_t> shape,
                    std::int64_t bytes, double timeout) {
-  std::shared_ptr<Region> region;
-  self->in_turn([&] { region = self->core().allocate(bytes, timeout); });
+  const auto made = std::make_shared<std::shared_ptr<Region>>();  // outlives a call that a signal ends
+  self->in_turn([core = &self->core(), made, bytes, timeout] { *made = core->allocate(bytes, timeout); });
+  const std::shared_ptr<Region> region = *made;
   self->core().regions().add(region);
   struct Owner {
     std::shared_ptr<PyCommunicator> comm;
@@ -169,19 +171,22 @@ void register_communicator(py::module_& m) {
       .def(py::init([](int rank, int size, std::vector<int> nodes, double timeout, std::int64_t cache_bytes,
                        const std::shared_ptr<shm::Segment>& segment, std::vector<int> node_ranks,
                        std::vector<std::int64_t> pids, bool crowded, double spin, int yields,
-                       std::shared_ptr<Remote> remote, py::function build) {
+                       std::shared_ptr<Remote> remote, py::function build,
+                       const std::vector<std::pair<int, int>>& links) {
              std::unique_ptr<shm::Node> node;
              if (segment) {
                const shm::WaitPolicy policy{crowded, spin, yields};
                node = std::make_unique<shm::Node>(std::move(*segment), rank, std::move(node_ranks), std::move(pids),
                                                   policy);
              }
+             std::vector<Link> owned;
+             for (const auto& [peer, fd] : links) owned.push_back({peer, shm::Descriptor(fd)});
              return std::make_shared<PyCommunicator>(
                  Communicator::Setup{rank, size, std::move(nodes), timeout, cache_bytes}, std::move(node),
-                 std::move(remote), std::move(build));
+                 std::move(remote), std::move(owned), std::move(build));
            }),
            "rank"_a, "size"_a, "nodes"_a, "timeout"_a, "cache_bytes"_a, "segment"_a, "node_ranks"_a, "pids"_a,
-           "crowded"_a, "spin"_a, "yields"_a, "remote"_a, "build"_a)
+           "crowded"_a, "spin"_a, "yields"_a, "remote"_a, "build"_a, "links"_a = std::vector<std::pair<int, int>>())
       .def(
           "algorithm_index", [](PyCommunicator& c, const std::string& name) { return c.core().algorithm_index(name); },
           "name"_a)
@@ -212,7 +217,10 @@ void register_communicator(py::module_& m) {
           "arguments"_a, "result"_a)
       .def(
           "agree_to_split",
-          [](PyCommunicator& c, double timeout) { c.in_turn([&] { c.core().agree_to_split(timeout); }); }, "timeout"_a)
+          [](PyCommunicator& c, double timeout) {
+            c.in_turn([core = &c.core(), timeout] { core->agree_to_split(timeout); });
+          },
+          "timeout"_a)
       .def("refuse", &PyCommunicator::refuse, "reason"_a, "timeout"_a)
       .def("allocate", &allocate, "dtype"_a, "shape"_a, "nbytes"_a, "timeout"_a)
       .def("adopt", &adopt, "address"_a, "nbytes"_a, "timeout"_a)
@@ -225,7 +233,14 @@ void register_communicator(py::module_& m) {
           "address"_a, "nbytes"_a)
       .def_property_readonly("direct_runs", [](PyCommunicator& c) { return c.core().direct_runs(); })
       .def("busy", [](PyCommunicator& c) { return c.progress().busy(); })
-      .def("close", &PyCommunicator::close);
+      .def("close", &PyCommunicator::close, "patience"_a = -1.0)
+      .def("orphan", &PyCommunicator::orphan)
+      .def(
+          "abort", [](PyCommunicator& c, const std::string& reason) { c.core().abort(reason); }, "reason"_a,
+          py::call_guard<py::gil_scoped_release>())
+      .def("look", [](PyCommunicator& c) { c.core().health().look(); })
+      .def("lost", [](PyCommunicator& c) { return c.core().health().lost(); })
+      .def("broken", [](PyCommunicator& c) { return c.core().health().broken(); });
   m.def("set_bfloat16", &set_bfloat16, "type_number"_a);
 }
 

@@ -126,14 +126,15 @@ void run(Communicator& core, const Calls& calls) {
 void launch(PyCommunicator& self, const std::vector<PyMessage>& messages, const py::list& plans) {
   auto calls = std::make_shared<Calls>(unpack(self, messages, plans, py::none()));
   if (plans.empty()) return self.transfer(std::move(calls->messages), *calls->keep);
+  self.check_open();
   py::gil_scoped_release nogil;
   if (!self.progress().busy()) return run(self.core(), *calls);
-  const auto work = self.progress().submit([&core = self.core(), calls] { run(core, *calls); });
-  wait_for(*work);
+  self.run_queued([&core = self.core(), calls] { run(core, *calls); });
 }
 
 PyWork launch_async(PyCommunicator& self, const std::vector<PyMessage>& messages, const py::list& plans,
                     py::object result) {
+  self.check_open();
   auto calls = std::make_shared<Calls>(unpack(self, messages, plans, result));
   if (plans.empty()) return {self.issue(std::move(calls->messages), calls->keep), std::move(result)};
   return {self.progress().submit([&core = self.core(), calls] { run(core, *calls); }), std::move(result)};
@@ -141,28 +142,26 @@ PyWork launch_async(PyCommunicator& self, const std::vector<PyMessage>& messages
 
 }  // namespace
 
-void wait_for(Work& work) {
-  while (!work.wait_for(0.05)) {
-    py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  }
-  work.rethrow();
-}
-
 void PyCommunicator::transfer(std::vector<MessageCall> messages, py::handle arrays) {
   std::shared_ptr<py::object> keep;
+  check_open();
   if (progress_.busy()) keep = hold(py::reinterpret_borrow<py::object>(arrays));
   const NoGil nogil;
-  if (!keep) return core_.transfer(std::move(messages));
-  const auto work = issue(std::move(messages), std::move(keep));
-  wait_for(*work);
+  try {
+    if (!keep) return core_.transfer(std::move(messages));
+    const auto work = issue(std::move(messages), std::move(keep));
+    wait_for(*work);
+  } catch (const CommError&) {
+    if (core_.health().broken()) failures_->seen();
+    throw;
+  }
 }
 
 std::shared_ptr<Work> PyCommunicator::issue(std::vector<MessageCall> messages, std::shared_ptr<py::object> keep) {
   auto job = std::make_shared<Job>();
   job->messages = std::move(messages);
   job->keep = std::move(keep);
-  job->work = std::make_shared<Work>();
+  job->work = std::make_shared<Work>(failures_);
   if (progress_.join(job)) {
     core_.wake();
   } else {

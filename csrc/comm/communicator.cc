@@ -9,9 +9,14 @@
 
 namespace pyccl {
 
-Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote)
+Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote,
+                           std::vector<Link> links)
     : setup_(std::move(setup)), node_(std::move(node)), remote_(std::move(remote)),
       engine_(setup_.rank, node_.get(), remote_.get()),
+      health_(setup_.rank, setup_.nodes, node_.get(), std::move(links)), poll_([this] {
+        health_.look();
+        if (interrupt_) interrupt_();
+      }),
       exchange_(setup_.rank, setup_.size, node_.get(), remote_.get(), setup_.timeout, &poll_) {
   if (static_cast<int>(setup_.nodes.size()) != setup_.size)
     throw std::invalid_argument("nodes must name a node per rank");
@@ -135,49 +140,16 @@ void Communicator::run_agreed(const Prepared& p, const Deadline& deadline, const
   engine_.run(*p.staged, bind(p, layout), deadline, {}, false, static_cast<int>(sequence_ % 4096));
 }
 
-void Communicator::check_usable() const {
-  if (broken_.empty()) return;
-  if (node_ && node_->broken()) node_->throw_broken();
-  throw CommError("the communicator is broken: " + broken_);
-}
-
-void Communicator::break_with(const std::exception& error) {
-  broken_ = error.what();
-  if (!node_) return;
-  if (const auto* late = dynamic_cast<const Timeout*>(&error); late && !late->missing.empty()) {
-    return node_->break_off(shm::Broken::Timeout, late->missing.front(), broken_);
-  }
-  node_->break_off(shm::Broken::Error, setup_.rank, "rank " + std::to_string(setup_.rank) + " failed: " + broken_);
-}
-
-/// Every collective passes here: one at a time, numbered, and a failure that not all ranks share breaks the
-/// communicator.
-void Communicator::guarded(double timeout, const std::function<void(const Deadline&)>& operation) {
-  const std::lock_guard lock(order_);
-  check_usable();
-  ++sequence_;
-  const Deadline deadline(timeout >= 0 ? timeout : setup_.timeout, &poll_);
-  try {
-    operation(deadline);
-  } catch (const Refused&) {
-    if (node_) node_->realign();
-    throw;
-  } catch (const MismatchError&) {
-    if (node_) node_->realign();
-    throw;
-  } catch (const PeerAborted&) {
-    if (node_) node_->realign();
-    throw;
-  } catch (const std::exception& error) {
-    break_with(error);
-    throw;
-  }
-  if (node_) node_->set_operation(nullptr, "");
-}
-
 void Communicator::execute(const Prepared& p) {
   guarded(p.call.timeout, [&](const Deadline& deadline) {
-    run(p, deadline);
+    try {
+      run(p, deadline);
+    } catch (const Unheard& error) {
+      time_out(fingerprint(p), error, deadline);
+    } catch (const PeerLost& error) {
+      if (std::strchr(error.what(), '#') != nullptr) throw;  // names the operation already
+      throw PeerLost(error.what() + (" during " + describe_call(fingerprint(p))), error.rank);
+    }
     if (p.call.op == OpKind::User && reduces(p.call.kind)) confirm_user_function(fingerprint(p), deadline);
   });
 }

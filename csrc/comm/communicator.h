@@ -11,7 +11,9 @@
 
 #include "comm/call.h"
 #include "comm/exchange.h"
+#include "comm/health.h"
 #include "comm/registered.h"
+#include "core/error.h"
 #include "engine/fingerprint.h"
 #include "shm/node.h"
 
@@ -46,14 +48,20 @@ class Communicator {
     double timeout = 300;
     std::int64_t cache_bytes = 32 << 20;  // last-level cache: beyond it stores bypass the cache
   };
-  Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote);
+  Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote,
+               std::vector<Link> links = {});
 
   int rank() const { return setup_.rank; }
   int size() const { return setup_.size; }
   const std::vector<int>& nodes() const { return setup_.nodes; }
   shm::Node* node() const { return node_.get(); }
   double timeout() const { return setup_.timeout; }
-  void set_poll(std::function<void()> poll) { poll_ = std::move(poll); }
+  /// Called in every wait, at least every 50 ms; may throw.
+  void set_poll(std::function<void()> poll) { interrupt_ = std::move(poll); }
+  Health& health() { return health_; }
+  /// Any thread, at any time: every rank's present and later operations raise PeerAborted with the reason.
+  void abort(const std::string& reason) { give_up(shm::Broken::Aborted, reason); }
+  void interrupt(const std::string& reason) { give_up(shm::Broken::Interrupted, reason); }
 
   /// Names of algorithms have the same indices on every rank.
   int algorithm_index(const std::string& name);
@@ -134,7 +142,8 @@ class Communicator {
   Verdict compare_on_node(const Fingerprint& mine) const;
   std::vector<int> leaders() const;
   void agree_between_nodes(Verdict& verdict, const Deadline& deadline);
-  void report_missing(int rank);
+  void report_missing(const std::vector<int>& ranks, const std::string& text);
+  std::string describe_missing(const std::vector<int>& ranks) const;
   Verdict agree(const Fingerprint& mine, const Deadline& deadline);
   void act_on(const Verdict& verdict, const Fingerprint& mine) const;
   void confirm_user_function(const Fingerprint& mine, const Deadline& deadline);
@@ -142,7 +151,10 @@ class Communicator {
   std::string describe_call(const Fingerprint& f) const;
   Binding bind(const Prepared& p, const Layout& layout);
   void check_usable() const;
+  void give_up(shm::Broken kind, const std::string& reason);
+  void await_word();
   void break_with(const std::exception& error);
+  [[noreturn]] void time_out(const Fingerprint& mine, const Unheard& error, const Deadline& deadline) const;
   void drive(const std::shared_ptr<Job>& job, Batch* batch);
   void guarded(double timeout, const std::function<void(const Deadline&)>& operation);
 
@@ -150,7 +162,8 @@ class Communicator {
   std::unique_ptr<shm::Node> node_;
   std::shared_ptr<Remote> remote_;
   Engine engine_;
-  std::function<void()> poll_;
+  Health health_;
+  std::function<void()> interrupt_, poll_;
   Exchange exchange_;
   std::vector<std::string> algorithms_;
   std::vector<Choice> choices_[2][kCollectives];
@@ -163,7 +176,6 @@ class Communicator {
   std::mutex order_;
   std::uint32_t sequence_ = 0;
   bool spans_nodes_ = false;
-  std::string broken_;   // why, once it is
   std::string refusal_;  // of the refused call that is being announced
   std::string note_;     // of the call that is being announced
 };

@@ -215,9 +215,13 @@ void Exchange::sleep(double seconds, const Batch* batch) {
 }
 
 void Exchange::look_around() {
-  if (node_ && node_->broken()) node_->throw_broken();
-  if (poll_ && *poll_) (*poll_)();
   for (std::size_t i = 0; i < busy_.size(); ++i) check_peer(*busy_[i]->queue.front().transfer);
+  try {
+    if (poll_ && *poll_) (*poll_)();
+  } catch (const PeerLost& error) {
+    if (busy_.empty()) throw;
+    throw PeerLost(error.what() + (" during " + busy_.front()->queue.front().transfer->describe()), error.rank);
+  }
   for (const Channel* c : busy_) {
     for (const Item& item : c->queue) {
       if (item.deadline.remaining() <= 0) time_out(item);
@@ -235,16 +239,15 @@ void Exchange::check_peer(const Transfer& transfer) {
   const bool pending = std::any_of(busy_.begin(), busy_.end(),
                                    [&](const Channel* c) { return c->queue.front().transfer.get() == before; });
   if (!pending) return;
-  node_->break_off(shm::Broken::PeerLost, peer, text);
-  node_->throw_broken();
+  node_->break_off(shm::Cause::of(shm::Broken::PeerLost, {peer}, text));
+  node_->outage().raise();
 }
 
 void Exchange::time_out(const Item& item) {
   const Transfer& t = *item.transfer;
   const std::string peer = std::to_string(t.peer());
-  const std::string text = t.describe() + " timed out after " + std::to_string(item.deadline.seconds()) + " s: rank " +
+  const std::string text = t.describe() + " timed out after " + format_seconds(item.deadline.seconds()) + ": rank " +
                            peer + (t.message().sends ? " has not received it" : " has not sent it");
-  if (node_) node_->break_off(shm::Broken::Timeout, t.peer(), text);
   throw Timeout(text, {t.peer()});
 }
 

@@ -11,13 +11,17 @@ namespace pyccl {
 void Communicator::drive(const std::shared_ptr<Job>& job, Batch* batch) {
   const std::lock_guard lock(order_);
   check_usable();
-  if (node_ && node_->broken()) node_->throw_broken();
   try {
     if (job) exchange_.admit(job);
     exchange_.run(batch);
   } catch (const std::exception& error) {
+    try {
+      break_with(error);
+    } catch (const CommError&) {
+      exchange_.abandon(std::current_exception());
+      throw;
+    }
     exchange_.abandon(std::current_exception());
-    break_with(error);
     throw;
   }
 }

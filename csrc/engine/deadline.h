@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <string>
 
@@ -14,6 +15,13 @@ inline double monotonic_seconds() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// "0.3 s"
+inline std::string format_seconds(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g s", seconds);
+  return text;
 }
 
 /// One operation's time limit. `poll` is called at least every 50 ms of a wait (signals, dead peers) and may throw.

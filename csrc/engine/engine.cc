@@ -128,6 +128,17 @@ void Engine::post(const Segment& s, const Round& round, Pending& sends, Pending&
 // A large message leaves only when its receiver has come to it, perhaps some rounds later, and those may need what this
 // rank sends next: sends are not waited for at the end of their round, but before their memory is written again.
 
+/// Who does not send is missing; who does not receive is, where nothing is to come.
+void Engine::give_up(const std::vector<const Pending*>& recvs, const std::vector<const Pending*>& sends) {
+  std::vector<int> ranks;
+  for (const Pending* p : recvs) p->add_peers(ranks);
+  if (ranks.empty()) {
+    for (const Pending* p : sends) p->add_peers(ranks);
+  }
+  std::sort(ranks.begin(), ranks.end());
+  throw Unheard(std::move(ranks));
+}
+
 bool Engine::lands_on(const Segment& s, const Round& round, const Pending& sends) const {
   return !sends.empty() && std::any_of(round.recvs.begin(), round.recvs.end(), [&](const Message& m) {
     return sends.uses(resolve(s, m.place), s.count(m.chunk) * s.item);
@@ -147,7 +158,7 @@ bool Engine::run_segment(const Segment& s, const Deadline& deadline, const Check
     for (Backoff backoff(deadline); busy();) {
       const bool moved = sends.test() | recvs.test();
       if (moved) backoff.progressed();
-      else backoff.idle();
+      else backoff.idle([&] { give_up({&recvs}, {&sends}); });
     }
   };
   for (const Round& round : s.program.rounds) {
@@ -220,8 +231,18 @@ void Engine::run_lanes(const Program& program, const Binding& b, const Deadline&
         --open;
       }
     }
-    if (moved) backoff.progressed();
-    else backoff.idle();
+    if (moved) {
+      backoff.progressed();
+      continue;
+    }
+    backoff.idle([&] {
+      std::vector<const Pending*> recvs, sends;
+      for (const Lane& lane : active) {
+        recvs.push_back(&lane.recvs);
+        sends.push_back(&lane.sends);
+      }
+      give_up(recvs, sends);
+    });
   }
 }
 

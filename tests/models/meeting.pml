@@ -52,23 +52,20 @@ inline wake_everybody() {
   atomic { for (k : 0 .. N - 1) { bed[k] = AWAKE } }
 }
 
-/* Node::check: who has not come, and is any of them dead? When all have come and the word has not, whoever should have
- * written it may be. */
+/* Node::check: is anybody dead? First of those who have not come; but all may have come and not the word, since whoever
+ * should have written it is dead. */
 inline check() {
   if :: broken > 0 -> goto failed :: else fi;
   culprit = NOBODY;
-  all_came = true;
   for (k : 0 .. N - 1) {
     if
-    :: round[SLOT(k, g)] != g ->
-      all_came = false;
-      if :: dead[k] -> culprit = k :: else fi
+    :: round[SLOT(k, g)] != g && dead[k] -> culprit = k
     :: else
     fi
   }
 #ifndef BLAME_ONLY_WHO_HAS_NOT_COME
   if
-  :: all_came -> for (k : 0 .. N - 1) { if :: dead[k] -> culprit = k :: else fi }
+  :: culprit == NOBODY -> for (k : 0 .. N - 1) { if :: dead[k] -> culprit = k :: else fi }
   :: else
   fi;
 #endif
@@ -123,7 +120,7 @@ inline wait_equal(word, value, count, where) {
 
 proctype Rank(byte me) {
   byte g, j, k, seen, culprit, slices;
-  bool all_came, mine, last;
+  bool mine, last;
   for (g : 1 .. MEETINGS) {
     MORTAL;
     said[SLOT(me, g)] = g; /* announce() */
