@@ -9,6 +9,7 @@ import importlib
 import itertools
 import os
 import time
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -215,6 +216,37 @@ class MpiBootstrap:
         child = MpiBootstrap(comm, timeout=self._timeout, max_message=self._max_message)
         child._owned.append(comm)
         return child
+
+    @property
+    def survives(self) -> bool:
+        """Whether this MPI can make a communicator of those whom a death has left."""
+        return self._mpi.Get_library_version().startswith("Open MPI v") and hasattr(self._comm, "Ishrink")
+
+    def shrink(self, end: float) -> MpiBootstrap:
+        """Return the ranks that live, in order; collective among them, until the monotonic time `end`."""
+        shrunk, request = self._comm.Ishrink()
+        comm = cast("MPI.Intracomm", shrunk)
+        self._await("shrink", request, end)
+        child = MpiBootstrap(comm, timeout=self._timeout, max_message=self._max_message)
+        child._owned.append(comm)
+        return child
+
+    def agree(self, fine: bool, end: float) -> bool:
+        """Return whether all that live are fine, on all of them alike; works where a rank has died or revoked."""
+        flag = array("i", [fine])
+        self._comm.Ack_failed()
+        self._await("agreement", self._comm.Iagree(flag), end)
+        return flag[0] == 1
+
+    def revoke(self) -> None:
+        """Let all operations of these ranks fail."""
+        self._comm.Revoke()
+
+    def _await(self, what: str, request: MPI.Request, end: float) -> None:
+        while not request.Test():
+            if time.monotonic() > end:
+                raise Timeout(f"bootstrap {what}: not all ranks that live came in time")
+            time.sleep(1e-4)
 
     def remote(self) -> _core.MpiRemote | None:
         if self._remote is None and self.size > 1:
