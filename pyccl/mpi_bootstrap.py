@@ -5,13 +5,13 @@ mpi4py is imported, and thereby MPI initialised, when a bootstrap is made, never
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import os
 import time
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from pyccl.errors import CommError, ConfigError, Timeout
@@ -67,7 +67,7 @@ def find_launcher(environ: Mapping[str, str] = os.environ) -> Launcher | None:
 def import_mpi() -> Any:
     """Return mpi4py.MPI, initialised as mpi4py.rc asks; ConfigError where there is no MPI or the wrong mpirun."""
     try:
-        rc = importlib.import_module("mpi4py").rc
+        rc = import_module("mpi4py").rc
         mpi = _load(rc)
     except ModuleNotFoundError as error:
         raise ConfigError(f"mpi4py is not installed ({error}): {INSTALL}") from error
@@ -79,6 +79,8 @@ def import_mpi() -> Any:
             mpi.Init_thread(getattr(mpi, f"THREAD_{rc.thread_level.upper()}"))
         else:
             mpi.Init()
+    if "PYCCL_LAUNCHED" in os.environ:
+        import_module("pyccl._core").prepare_mpi_end(mpi.__file__)
     return mpi
 
 
@@ -87,7 +89,7 @@ def _load(rc: Any) -> Any:
     initialize, finalize = rc.initialize, rc.finalize
     rc.initialize, rc.finalize = False, initialize if finalize is None else finalize
     try:
-        return importlib.import_module("mpi4py.MPI")
+        return import_module("mpi4py.MPI")
     finally:
         rc.initialize, rc.finalize = initialize, finalize
 
@@ -213,6 +215,10 @@ class MpiBootstrap:
         comm = cast("MPI.Intracomm", self._comm.Split(self._mpi.UNDEFINED if color is None else color, key))
         if comm == self._mpi.COMM_NULL:
             return None
+        return self._child(comm)
+
+    def _child(self, comm: MPI.Comm) -> MpiBootstrap:
+        comm = cast("MPI.Intracomm", comm)
         child = MpiBootstrap(comm, timeout=self._timeout, max_message=self._max_message)
         child._owned.append(comm)
         return child
@@ -224,18 +230,14 @@ class MpiBootstrap:
 
     def shrink(self, end: float) -> MpiBootstrap:
         """Return the ranks that live, in order; collective among them, until the monotonic time `end`."""
-        shrunk, request = self._comm.Ishrink()
-        comm = cast("MPI.Intracomm", shrunk)
+        comm, request = self._comm.Ishrink()
         self._await("shrink", request, end)
-        child = MpiBootstrap(comm, timeout=self._timeout, max_message=self._max_message)
-        child._owned.append(comm)
-        return child
+        return self._child(comm)
 
     def agree(self, fine: bool, end: float) -> bool:
         """Return whether all that live are fine, on all of them alike; works where a rank has died or revoked."""
-        flag = array("i", [fine])
         self._comm.Ack_failed()
-        self._await("agreement", self._comm.Iagree(flag), end)
+        self._await("agreement", self._comm.Iagree(flag := array("i", [fine])), end)
         return flag[0] == 1
 
     def revoke(self) -> None:

@@ -1,0 +1,47 @@
+# mpirun -n 4
+"""Training that loses a rank and goes on: one is killed at a step, the others shrink the communicator.
+
+mpirun -disable-auto-cleanup -n 4 python -m pyccl.launch docs/examples/survive.py 30    (MPICH, rank 1 dies at step 30)
+mpirun --with-ft ulfm -n 4 python -m pyccl.launch docs/examples/survive.py 30    (Open MPI)
+Without a step nobody dies:
+mpirun -n 4 python docs/examples/survive.py
+"""
+
+import os
+import signal
+import sys
+
+import numpy as np
+
+import pyccl
+
+FEATURES, STEPS = 200, 60
+fatal_step = int(sys.argv[1]) if len(sys.argv) > 1 else None
+
+comm = pyccl.init(timeout=60)
+me = comm.rank
+data = np.random.default_rng(me)  # every rank has data of its own
+truth = np.linspace(-1, 1, FEATURES)
+x = data.standard_normal((3 * FEATURES, FEATURES))
+y = x @ truth
+weights, step = np.zeros(FEATURES), 0
+
+while step < STEPS:
+    if step == fatal_step and me == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        gradient = comm.all_reduce(x.T @ (x @ weights - y) / len(y), "avg")
+    except pyccl.PeerLost:
+        lost, comm = comm.lost, comm.shrink()
+        if comm.rank == 0:
+            print(f"lost rank {', '.join(map(str, lost))} at step {step}; {comm.size} go on", flush=True)
+        state = comm.broadcast(np.append(weights, step))  # some may have finished the step that others have not
+        weights, step = state[:-1], int(state[-1])
+    else:
+        weights -= 0.5 * gradient
+        step += 1
+
+loss = float(comm.all_reduce(np.array([np.mean((x @ weights - y) ** 2)]), "avg")[0])
+assert loss < 1e-3
+if comm.rank == 0:
+    print(f"{comm.size} ranks, final loss {loss:.1e}")
