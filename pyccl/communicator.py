@@ -110,7 +110,7 @@ class Communicator(Ending, RegisteredMemory):
             self._core.algorithm_index(name)
         hand_thresholds(self._core, self.tuning, settings.algorithm, m.nodes, deterministic=self.deterministic)
         self._registrations = Registrations(self._core)
-        self._regroup = Regroup(m.notes, self.rank, self.size, self._core.gone, self._timeout)
+        self._regroup = None if several else Regroup(m.notes, self.rank, self.size, self._core.gone, self._timeout)
         self._shrunk = False
         if isinstance(bootstrap, (MpiBootstrap, SharedBootstrap)):
             bootstrap.on_wait = self._core.look  # a death ends these waits, too
@@ -174,7 +174,7 @@ class Communicator(Ending, RegisteredMemory):
             raise CommError("shrink: the communicator is not broken; split(0) makes a copy of it")
         if self._shrunk:
             raise CommError("shrink: there is a new communicator already; shrink that one")
-        if self.node_size == self.size:
+        if self._regroup is not None:
             comm = self._regroup.run(self._rebuild, Communicator.close, limit)
         else:
             comm = regroup_mpi(self._bootstrap, self._rebuild, Communicator.close, limit)

@@ -70,7 +70,7 @@ def _in_foreground() -> bool:
         return False
 
 
-def _start(command: Sequence[str], environ: Mapping[str, str]) -> int:
+def _start(command: list[str], environ: Mapping[str, str]) -> int:
     """Run `command` in a child, with all descriptors (the launcher's among them); it dies with this process."""
     libc = ctypes.CDLL(None)
     me = os.getpid()
@@ -152,6 +152,10 @@ def main(arguments: Sequence[str] | None = None, flags: Sequence[str] = ()) -> i
         return code
     number = -code
     print(f"pyccl.launch: {who}: killed by {signal.Signals(number).name} {after}", file=sys.stderr, flush=True)
+    if "OMPI_COMM_WORLD_RANK" in os.environ:  # its MPI learns of deaths by this process's own
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     asked = signals.end is not None
     return 0 if under_launcher and not asked and _outlived(signals) else 128 + number
 

@@ -212,43 +212,41 @@ class MpiBootstrap:
         if self.size == 1:  # nothing to divide, and COMM_SELF stays COMM_SELF
             return None if color is None else MpiBootstrap(self._comm, timeout=self._timeout)
         self.barrier()  # Split has no deadline of its own: let a missing rank be noticed here
-        comm = cast("MPI.Intracomm", self._comm.Split(self._mpi.UNDEFINED if color is None else color, key))
-        if comm == self._mpi.COMM_NULL:
-            return None
-        return self._child(comm)
+        comm = self._comm.Split(self._mpi.UNDEFINED if color is None else color, key)
+        return None if comm == self._mpi.COMM_NULL else self._child(comm)
 
     def _child(self, comm: MPI.Comm) -> MpiBootstrap:
-        comm = cast("MPI.Intracomm", comm)
-        child = MpiBootstrap(comm, timeout=self._timeout, max_message=self._max_message)
-        child._owned.append(comm)
+        child = MpiBootstrap(cast("MPI.Intracomm", comm), timeout=self._timeout, max_message=self._max_message)
+        child._owned.append(child._comm)
         return child
 
     @property
     def survives(self) -> bool:
         """Whether this MPI can make a communicator of those whom a death has left."""
-        return self._mpi.Get_library_version().startswith("Open MPI v") and hasattr(self._comm, "Ishrink")
+        return self._mpi.Get_library_version().startswith("Open MPI v") and hasattr(self._comm, "Shrink")
 
     def shrink(self, end: float) -> MpiBootstrap:
         """Return the ranks that live, in order; collective among them, until the monotonic time `end`."""
-        comm, request = self._comm.Ishrink()
-        self._await("shrink", request, end)
-        return self._child(comm)
+        self.agree(True, end)  # Shrink has no deadline of its own, and Open MPI's Ishrink fails
+        return self._child(self._comm.Shrink())
 
     def agree(self, fine: bool, end: float) -> bool:
-        """Return whether all that live are fine, on all of them alike; works where a rank has died or revoked."""
-        self._comm.Ack_failed()
-        self._await("agreement", self._comm.Iagree(flag := array("i", [fine])), end)
-        return flag[0] == 1
-
-    def revoke(self) -> None:
-        """Let all operations of these ranks fail."""
-        self._comm.Revoke()
-
-    def _await(self, what: str, request: MPI.Request, end: float) -> None:
-        while not request.Test():
-            if time.monotonic() > end:
-                raise Timeout(f"bootstrap {what}: not all ranks that live came in time")
-            time.sleep(1e-4)
+        """Return whether all that live are fine, on all of them alike; one that is not ends the others' operations."""
+        if not fine:
+            self._comm.Revoke()
+        while True:
+            self._comm.Ack_failed()
+            request = self._comm.Iagree(flag := array("i", [fine]))
+            try:
+                while not request.Test():
+                    if time.monotonic() > end:
+                        raise Timeout("shrink: a rank that lives did not come in time")
+                    time.sleep(1e-4)
+            except self._mpi.Exception as error:
+                if error.Get_error_class() != self._mpi.ERR_PROC_FAILED:
+                    raise CommError(f"shrink: {error}") from error
+            else:
+                return flag[0] == 1  # with a death that somebody has not acknowledged, all try again
 
     def remote(self) -> _core.MpiRemote | None:
         if self._remote is None and self.size > 1:

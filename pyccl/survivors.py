@@ -166,7 +166,6 @@ def regroup_mpi(old: Bootstrap, build: Callable[[MpiBootstrap], T], discard: Cal
             built = build(fresh)
         except Exception as error:
             failure = error
-            fresh.revoke()  # nobody waits for this rank there
         if fresh.agree(built is not None, end):
             assert built is not None
             return built

@@ -1,9 +1,11 @@
 # mpirun -n 4
-"""Training that loses a rank and goes on: one is killed at a step, the others shrink the communicator.
+"""Training that loses a rank and goes on. Rank 1 is killed at step 30 under MPICH's or Open MPI's mpirun by
 
-mpirun -disable-auto-cleanup -n 4 python -m pyccl.launch docs/examples/survive.py 30    (MPICH, rank 1 dies at step 30)
-mpirun --with-ft ulfm -n 4 python -m pyccl.launch docs/examples/survive.py 30    (Open MPI)
-Without a step nobody dies:
+mpirun -disable-auto-cleanup -n 4 python -m pyccl.launch docs/examples/survive.py 30
+mpirun --with-ft ulfm -n 4 python -m pyccl.launch docs/examples/survive.py 30
+
+and nobody by
+
 mpirun -n 4 python docs/examples/survive.py
 """
 
@@ -17,7 +19,6 @@ import pyccl
 
 FEATURES, STEPS = 200, 60
 fatal_step = int(sys.argv[1]) if len(sys.argv) > 1 else None
-
 comm = pyccl.init(timeout=60)
 me = comm.rank
 data = np.random.default_rng(me)  # every rank has data of its own
