@@ -132,6 +132,10 @@ def _name(environ: Mapping[str, str]) -> str:
     return f"process {os.getpid()}"
 
 
+def _tell(text: str) -> None:
+    os.write(2, f"pyccl.launch: {text}\n".encode())  # at once: the ranks share the stream
+
+
 def main(arguments: Sequence[str] | None = None, flags: Sequence[str] = ()) -> int:
     """Run Python on `arguments`, with `flags` of its own before them; return the exit status for the launcher."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -148,10 +152,10 @@ def main(arguments: Sequence[str] | None = None, flags: Sequence[str] = ()) -> i
     after = f"after {time.monotonic() - begun:.1f} s"
     if code >= 0:
         if code:
-            print(f"pyccl.launch: {who}: exit code {code} {after}", file=sys.stderr, flush=True)
+            _tell(f"{who}: exit code {code} {after}")
         return code
     number = -code
-    print(f"pyccl.launch: {who}: killed by {signal.Signals(number).name} {after}", file=sys.stderr, flush=True)
+    _tell(f"{who}: killed by {signal.Signals(number).name} {after}")
     if "OMPI_COMM_WORLD_RANK" in os.environ:  # its MPI learns of deaths by this process's own
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)

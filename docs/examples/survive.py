@@ -5,7 +5,6 @@ mpirun -disable-auto-cleanup -n 4 python -m pyccl.launch docs/examples/survive.p
 mpirun --with-ft ulfm -n 4 python -m pyccl.launch docs/examples/survive.py 30
 
 and nobody by
-
 mpirun -n 4 python docs/examples/survive.py
 """
 
@@ -18,13 +17,12 @@ import numpy as np
 import pyccl
 
 FEATURES, STEPS = 200, 60
-fatal_step = int(sys.argv[1]) if len(sys.argv) > 1 else None
+fatal_step = int(sys.argv[1]) if sys.argv[1:] else None
 comm = pyccl.init(timeout=60)
 me = comm.rank
 data = np.random.default_rng(me)  # every rank has data of its own
-truth = np.linspace(-1, 1, FEATURES)
 x = data.standard_normal((3 * FEATURES, FEATURES))
-y = x @ truth
+y = x @ np.linspace(-1, 1, FEATURES)
 weights, step = np.zeros(FEATURES), 0
 
 while step < STEPS:
@@ -42,7 +40,6 @@ while step < STEPS:
         weights -= 0.5 * gradient
         step += 1
 
-loss = float(comm.all_reduce(np.array([np.mean((x @ weights - y) ** 2)]), "avg")[0])
-assert loss < 1e-3
+loss = comm.all_reduce(np.mean((x @ weights - y) ** 2, keepdims=True), "avg")[0]
 if comm.rank == 0:
     print(f"{comm.size} ranks, final loss {loss:.1e}")
