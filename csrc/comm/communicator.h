@@ -131,7 +131,7 @@ class Communicator {
   std::unique_ptr<shm::Node> node_;
   std::shared_ptr<Remote> remote_;
   Engine engine_;
-  std::function<void()> poll_;
+  std::function<void()> poll_, carry_;
   Exchange exchange_;
   std::vector<std::string> algorithms_;
   std::vector<Choice> choices_[2][kCollectives];

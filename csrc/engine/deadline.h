@@ -17,10 +17,13 @@ inline double monotonic_seconds() {
 }
 
 /// One operation's time limit. `poll` is called at least every 50 ms of a wait (signals, dead peers) and may throw.
+/// `carry` is called every millisecond at least: MPI libraries move bytes only while they are called, also those of
+/// sends that are complete already.
 /// The clock is first read when a wait becomes slow, which a wait that never does need not pay for.
 class Deadline {
  public:
-  Deadline(double seconds, const std::function<void()>* poll) : limit_(seconds), poll_(poll) {}
+  Deadline(double seconds, const std::function<void()>* poll, const std::function<void()>* carry = nullptr)
+      : limit_(seconds), poll_(poll), carry_(carry) {}
 
   double seconds() const { return limit_; }
   double remaining() const {
@@ -38,10 +41,13 @@ class Deadline {
   void poll() const {
     if (poll_ && *poll_) (*poll_)();
   }
+  bool carries() const { return carry_ && *carry_; }
+  void carry() const { (*carry_)(); }
 
  private:
   double limit_;
   const std::function<void()>* poll_;
+  const std::function<void()>* carry_;
   double grace_ = 0;
   mutable double start_ = -1;
 };
