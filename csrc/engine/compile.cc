@@ -48,7 +48,8 @@ class Lowering {
     written_.assign(s.nchunks, 0);
     touched_.assign(s.nchunks, -1);
     last_reduce_.assign(s.nchunks, {-1, 0});
-    published_.assign(static_cast<std::size_t>(std::max(slots_.most, 1)), 0);
+    published_.assign(static_cast<std::size_t>(std::max(slots_.most, 1)), -1);
+    cut_phases();
   }
 
   Program run() {
@@ -76,11 +77,11 @@ class Lowering {
   void send(const Step& step, std::size_t index, int k) {
     const Place from = home_[step.chunk];
     const int slot = slots_.of_step[me_][index];
-    if (slot >= 0 && !published_[slot]) {
-      published_[slot] = 1;
+    if (slot >= 0 && published_[slot] != phase_[k]) {
+      published_[slot] = phase_[k];
       const Place to{me_, Where::Slot, slot};
       const auto [round, pass] = last_reduce_[step.chunk];
-      if (round >= 0) program_.rounds[round].after[pass].dests.push_back(to);  // written in the reducing pass
+      if (round >= 0 && phase_[round] == phase_[k]) program_.rounds[round].after[pass].dests.push_back(to);  // written in the reducing pass
       else program_.rounds[k].before.push_back({step.chunk, false, false, {from}, {to}});
     }
     for (int peer : step.peers) {
@@ -175,6 +176,37 @@ class Lowering {
     }
   }
 
+  void for_each_receive(const auto& visit) const {
+    for (int r = 0; r < s_.size; ++r) {
+      for (std::size_t i = 0; i < s_.ranks[r].size(); ++i) {
+        const Step& step = s_.ranks[r][i];
+        if (step.kind != StepKind::Recv && step.kind != StepKind::RecvReduce) continue;
+        for (std::size_t j = 0; j < step.peers.size(); ++j) visit(r, i, step.peers[j], matching_.sender_step[r][i][j]);
+      }
+    }
+  }
+
+  void cut_phases() {
+    const std::size_t rounds = program_.rounds.size();
+    std::vector<char> meets(rounds, 0);
+    for_each_receive([&](int r, std::size_t i, int peer, int) {
+      if (nodes_[peer] == nodes_[r]) meets[matching_.round[r][i]] = 1;
+    });
+    phase_.assign(rounds, 0);
+    for (std::size_t k = 1; k < rounds; ++k) phase_[k] = phase_[k - 1] + (meets[k] != meets[k - 1]);
+    bool whole = false;  // a message that is received in a later phase would never leave
+    for_each_receive([&](int r, std::size_t i, int peer, int at) {
+      whole |= phase_[matching_.round[peer][at]] != phase_[matching_.round[r][i]];
+    });
+    if (whole) phase_.assign(rounds, 0);
+    for (std::size_t k = 0; k < rounds; ++k) {
+      const int at = static_cast<int>(k);
+      if (k == 0 || phase_[k] != phase_[k - 1]) program_.phases.push_back({at, at, false});
+      program_.phases.back().end = at + 1;
+      program_.phases.back().meets |= meets[k] != 0;
+    }
+  }
+
   /// A round is a meeting on this node as soon as one of its ranks receives from another one of them.
   void mark_meetings() {
     bool shared = false;
@@ -211,7 +243,8 @@ class Lowering {
   std::vector<char> written_;
   std::vector<int> touched_;                              // the round of the last read or write
   std::vector<std::pair<int, std::size_t>> last_reduce_;  // the pass that wrote the chunk, if it was a reduction
-  std::vector<char> published_;
+  std::vector<int> published_;  // by slot: in which phase, or -1
+  std::vector<int> phase_;      // by round
   int fold_top_ = -1, fold_chunk_ = -1;
 };
 
