@@ -86,7 +86,9 @@ class Communicator(Groups):
             spin=m.spin,
             yields=m.yields,
             remote=bootstrap.remote() if several else None,
-            build=partial(_build, bootstrap.size, m.nodes),  # not a method: the core must not keep its owner alive
+            build=partial(
+                _build, bootstrap.size, m.nodes, m.links
+            ),  # not a method: the core must not keep its owner alive
         )
         self.rank: int = bootstrap.rank
         self.size: int = bootstrap.size
@@ -261,10 +263,12 @@ class Communicator(Groups):
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"
 
 
-def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -> tuple[int, Sequence[NumpyArray]]:
+def _build(
+    size: int, nodes: tuple[int, ...], links: tuple[float, ...], code: int, name: str, root: int
+) -> tuple[int, Sequence[NumpyArray]]:
     """Called by the core for an algorithm that it has not compiled yet."""
     collective = _NAMES[code]
-    schedule = algorithms.build(collective, name, size, root=max(root, 0), nodes=nodes)
+    schedule = algorithms.build(collective, name, size, root=max(root, 0), nodes=nodes, links=links)
     if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
         verify(schedule)
     return schedule.nchunks, schedule.tables

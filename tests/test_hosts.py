@@ -70,7 +70,9 @@ def test_collectives(number: int, ranks: int, slow: str, tmp_path: Path) -> None
         run = bed.run(program, ranks, timeout=90, env={"PYCCL_TIMEOUT": "30"}, check=False)
     results = mpi.results(tmp_path)
     wanted = [(name, rank) for name in mpi.expand(globals(), size) for rank in range(size)]
-    failed = [f"rank {key[1]}, {key[0]}: {results.get(key, 'not finished')}" for key in wanted if results.get(key) != ""]
+    failed = [
+        f"rank {key[1]}, {key[0]}: {results.get(key, 'not finished')}" for key in wanted if results.get(key) != ""
+    ]
     assert not failed, "\n".join([*failed, str(run)])
     assert run.returncode == 0, run
 

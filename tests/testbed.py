@@ -88,7 +88,9 @@ class Testbed:
         return mpi.mpirun(program, n, timeout=timeout, env=names, check=check, command=command)
 
     def _script(self, *arguments: str) -> None:
-        subprocess.run(["bash", str(SCRIPT), *arguments], env=self._env, stdin=subprocess.DEVNULL, timeout=60, check=True)
+        subprocess.run(
+            ["bash", str(SCRIPT), *arguments], env=self._env, stdin=subprocess.DEVNULL, timeout=60, check=True
+        )
 
 
 def forwarded(env: Mapping[str, str], kind: str) -> list[str]:
