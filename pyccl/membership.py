@@ -14,7 +14,8 @@ from pyccl.config import Settings
 
 __all__ = ["Membership", "join"]
 
-# pid, descriptor, session, whether autogroup schedules sessions, nonce, host hint, affinity mask of 1,024 cores, link rate
+# pid, descriptor, session, whether autogroup schedules sessions, nonce, host hint,
+# affinity mask of 1,024 cores, link rate
 _RECORD = struct.Struct("<qii?16s16s128sd")
 _YIELDS = 64  # sched_yield calls before blocking: each lets another rank of the node run until it waits, too
 _SPIN = 300e-6  # seconds; a futex wake across cores costs tens of microseconds

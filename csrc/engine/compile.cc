@@ -35,13 +35,60 @@ Slots assign_slots(const Schedule& s, const std::vector<int>& nodes) {
   return slots;
 }
 
+/// A matching, and its rounds grouped in phases.
+struct Cut {
+  Matching matching;
+  std::vector<int> phase;  // by round
+  std::vector<Phase> phases;
+};
+
+Cut cut_phases(const Schedule& s, const std::vector<int>& nodes, Matching matching) {
+  const auto rounds = static_cast<std::size_t>(std::max(matching.rounds, 1));
+  const auto for_each_message = [&](const auto& visit) {
+    for (int r = 0; r < s.size; ++r) {
+      for (std::size_t i = 0; i < s.ranks[r].size(); ++i) {
+        const auto& senders = matching.sender_step[r][i];  // of receives only
+        for (std::size_t j = 0; j < senders.size(); ++j) {
+          const int peer = s.ranks[r][i].peers[j];
+          visit(nodes[peer] == nodes[r], matching.round[peer][senders[j]], matching.round[r][i]);
+        }
+      }
+    }
+  };
+  Cut cut;
+  std::vector<char> meets(rounds, 0);
+  for_each_message([&](bool local, int, int received) { meets[received] |= local; });
+  cut.phase.assign(rounds, 0);
+  for (std::size_t k = 1; k < rounds; ++k) cut.phase[k] = cut.phase[k - 1] + (meets[k] != meets[k - 1]);
+  bool whole = false;  // a message that is received in a later phase than it is sent would be waited for in vain
+  for_each_message([&](bool, int sent, int received) { whole |= cut.phase[sent] != cut.phase[received]; });
+  if (whole) cut.phase.assign(rounds, 0);
+  for (std::size_t k = 0; k < rounds; ++k) {
+    const int at = static_cast<int>(k);
+    if (k == 0 || cut.phase[k] != cut.phase[k - 1]) cut.phases.push_back({at, at, false});
+    cut.phases.back().end = at + 1;
+    cut.phases.back().meets |= meets[k] != 0;
+  }
+  cut.matching = std::move(matching);
+  return cut;
+}
+
+/// A schedule by levels - within nodes, between them, within - becomes as many phases. One that mixes them in every
+/// round would become a phase per round: it runs round by round, slice by slice.
+Cut cut_phases(const Schedule& s, const std::vector<int>& nodes) {
+  constexpr std::size_t kMostPhases = 4;
+  Cut by_level = cut_phases(s, nodes, match_by_level(s, nodes));
+  return by_level.phases.size() <= kMostPhases ? by_level : cut_phases(s, nodes, match(s));
+}
+
 class Lowering {
  public:
-  Lowering(const Schedule& s, int rank, const std::vector<int>& nodes)
-      : s_(s), me_(rank), nodes_(nodes), matching_(match(s)), slots_(assign_slots(s, nodes)) {
+  Lowering(const Schedule& s, int rank, const std::vector<int>& nodes, Cut cut)
+      : s_(s), me_(rank), nodes_(nodes), matching_(std::move(cut.matching)), phase_(std::move(cut.phase)), slots_(assign_slots(s, nodes)) {
     program_.collective = s.collective;
     program_.nchunks = s.nchunks;
     program_.slots = slots_.most;
+    program_.phases = std::move(cut.phases);
     program_.rounds.resize(std::max(matching_.rounds, 1));
     home_.assign(s.nchunks, Place{me_, Where::Input, 0});
     for (int c = 0; c < s.nchunks; ++c) home_[c].index = c;
@@ -49,7 +96,6 @@ class Lowering {
     touched_.assign(s.nchunks, -1);
     last_reduce_.assign(s.nchunks, {-1, 0});
     published_.assign(static_cast<std::size_t>(std::max(slots_.most, 1)), -1);
-    cut_phases();
   }
 
   Program run() {
@@ -176,37 +222,6 @@ class Lowering {
     }
   }
 
-  void for_each_receive(const auto& visit) const {
-    for (int r = 0; r < s_.size; ++r) {
-      for (std::size_t i = 0; i < s_.ranks[r].size(); ++i) {
-        const Step& step = s_.ranks[r][i];
-        if (step.kind != StepKind::Recv && step.kind != StepKind::RecvReduce) continue;
-        for (std::size_t j = 0; j < step.peers.size(); ++j) visit(r, i, step.peers[j], matching_.sender_step[r][i][j]);
-      }
-    }
-  }
-
-  void cut_phases() {
-    const std::size_t rounds = program_.rounds.size();
-    std::vector<char> meets(rounds, 0);
-    for_each_receive([&](int r, std::size_t i, int peer, int) {
-      if (nodes_[peer] == nodes_[r]) meets[matching_.round[r][i]] = 1;
-    });
-    phase_.assign(rounds, 0);
-    for (std::size_t k = 1; k < rounds; ++k) phase_[k] = phase_[k - 1] + (meets[k] != meets[k - 1]);
-    bool whole = false;  // a message that is received in a later phase would never leave
-    for_each_receive([&](int r, std::size_t i, int peer, int at) {
-      whole |= phase_[matching_.round[peer][at]] != phase_[matching_.round[r][i]];
-    });
-    if (whole) phase_.assign(rounds, 0);
-    for (std::size_t k = 0; k < rounds; ++k) {
-      const int at = static_cast<int>(k);
-      if (k == 0 || phase_[k] != phase_[k - 1]) program_.phases.push_back({at, at, false});
-      program_.phases.back().end = at + 1;
-      program_.phases.back().meets |= meets[k] != 0;
-    }
-  }
-
   /// A round is a meeting on this node as soon as one of its ranks receives from another one of them.
   void mark_meetings() {
     bool shared = false;
@@ -237,6 +252,7 @@ class Lowering {
   const int me_;
   const std::vector<int>& nodes_;
   const Matching matching_;
+  const std::vector<int> phase_;  // by round
   const Slots slots_;
   Program program_;
   std::vector<Place> home_;
@@ -244,14 +260,13 @@ class Lowering {
   std::vector<int> touched_;                              // the round of the last read or write
   std::vector<std::pair<int, std::size_t>> last_reduce_;  // the pass that wrote the chunk, if it was a reduction
   std::vector<int> published_;  // by slot: in which phase, or -1
-  std::vector<int> phase_;      // by round
   int fold_top_ = -1, fold_chunk_ = -1;
 };
 
 }  // namespace
 
 Program compile(const Schedule& schedule, int rank, const std::vector<int>& nodes) {
-  return Lowering(schedule, rank, nodes).run();
+  return Lowering(schedule, rank, nodes, cut_phases(schedule, nodes)).run();
 }
 
 }  // namespace pyccl

@@ -22,8 +22,9 @@ inline double monotonic_seconds() {
 /// The clock is first read when a wait becomes slow, which a wait that never does need not pay for.
 class Deadline {
  public:
-  Deadline(double seconds, const std::function<void()>* poll, const std::function<void()>* carry = nullptr)
-      : limit_(seconds), poll_(poll), carry_(carry) {}
+  Deadline(double seconds, const std::function<void()>* poll, const std::function<void()>* carry = nullptr,
+           int looks = 200)
+      : limit_(seconds), poll_(poll), carry_(carry), looks_(looks) {}
 
   double seconds() const { return limit_; }
   double remaining() const {
@@ -41,6 +42,8 @@ class Deadline {
   void poll() const {
     if (poll_ && *poll_) (*poll_)();
   }
+  /// How often to look for a message from another node before sleeping.
+  int looks() const { return looks_; }
   bool carries() const { return carry_ && *carry_; }
   void carry() const { (*carry_)(); }
 
@@ -48,6 +51,7 @@ class Deadline {
   double limit_;
   const std::function<void()>* poll_;
   const std::function<void()>* carry_;
+  int looks_;
   double grace_ = 0;
   mutable double start_ = -1;
 };

@@ -28,7 +28,7 @@ class Ring:
         that stands aside sends and receives the vector once, which is the least that any algorithm can do.
         """
         k = len(self.members)
-        load = {host: 2 * (k - 1) / k for host in self.members} | {aside: 1.0 for aside, _ in self.proxies}
+        load = dict.fromkeys(self.members, 2 * (k - 1) / k) | {aside: 1.0 for aside, _ in self.proxies}
         for _, member in self.proxies:
             load[member] += 1
         return max(sent / rates[host] for host, sent in load.items())
