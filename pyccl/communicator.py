@@ -263,9 +263,7 @@ class Communicator(Groups):
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"
 
 
-def _build(
-    size: int, nodes: tuple[int, ...], links: tuple[float, ...], code: int, name: str, root: int
-) -> tuple[int, Sequence[NumpyArray]]:
+def _build(size: int, nodes: Sequence[int], links: Sequence[float], code: int, name: str, root: int) -> Any:
     """Called by the core for an algorithm that it has not compiled yet."""
     collective = _NAMES[code]
     schedule = algorithms.build(collective, name, size, root=max(root, 0), nodes=nodes, links=links)

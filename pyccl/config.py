@@ -101,7 +101,7 @@ def _links(text: str) -> Mapping[str, float]:
 
 def _bandwidth(text: str) -> float:
     number, unit = text.split()
-    rate = float(number) * _BITS[unit] / 8
+    rate = float(number) * _BITS.get(unit, 0.0) / 8
     if not (rate > 0 and math.isfinite(rate)):
         raise ValueError(text)
     return rate

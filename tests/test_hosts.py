@@ -67,7 +67,9 @@ def test_collectives(number: int, ranks: int, slow: str, tmp_path: Path) -> None
         if slow:
             bed.rate(1, slow)
         program = ["-m", "tests.mpi_worker", "tests.test_hosts", str(tmp_path)]
-        run = bed.run(program, ranks, timeout=90, env={"PYCCL_TIMEOUT": "30"}, check=False)
+        links = "*=1 Gbit/s,host1=100 Mbit/s" if slow else "equal"
+        env = {"PYCCL_TIMEOUT": "30", "PYCCL_LINKS": links}
+        run = bed.run(program, ranks, timeout=90, env=env, check=False)
     results = mpi.results(tmp_path)
     wanted = [(name, rank) for name in mpi.expand(globals(), size) for rank in range(size)]
     failed = [

@@ -143,7 +143,7 @@ class Communicator {
   std::mutex order_;
   std::uint32_t sequence_ = 0;
   bool spans_nodes_ = false;
-  int looks_ = 2000;  // for a message, before sleeping: about half a millisecond where no rank waits for this core
+  int looks_ = 500;      // for a message, before sleeping: more where no rank of the node waits for this core
   std::string broken_;   // why, once it is
   std::string refusal_;  // of the refused call that is being announced
 };

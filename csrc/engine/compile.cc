@@ -84,7 +84,8 @@ Cut cut_phases(const Schedule& s, const std::vector<int>& nodes) {
 class Lowering {
  public:
   Lowering(const Schedule& s, int rank, const std::vector<int>& nodes, Cut cut)
-      : s_(s), me_(rank), nodes_(nodes), matching_(std::move(cut.matching)), phase_(std::move(cut.phase)), slots_(assign_slots(s, nodes)) {
+      : s_(s), me_(rank), nodes_(nodes), matching_(std::move(cut.matching)), phase_(std::move(cut.phase)),
+        slots_(assign_slots(s, nodes)) {
     program_.collective = s.collective;
     program_.nchunks = s.nchunks;
     program_.slots = slots_.most;
@@ -127,7 +128,8 @@ class Lowering {
       published_[slot] = phase_[k];
       const Place to{me_, Where::Slot, slot};
       const auto [round, pass] = last_reduce_[step.chunk];
-      if (round >= 0 && phase_[round] == phase_[k]) program_.rounds[round].after[pass].dests.push_back(to);  // written in the reducing pass
+      if (round >= 0 && phase_[round] == phase_[k])
+        program_.rounds[round].after[pass].dests.push_back(to);  // written in the reducing pass
       else program_.rounds[k].before.push_back({step.chunk, false, false, {from}, {to}});
     }
     for (int peer : step.peers) {
@@ -259,7 +261,7 @@ class Lowering {
   std::vector<char> written_;
   std::vector<int> touched_;                              // the round of the last read or write
   std::vector<std::pair<int, std::size_t>> last_reduce_;  // the pass that wrote the chunk, if it was a reduction
-  std::vector<int> published_;  // by slot: in which phase, or -1
+  std::vector<int> published_;                            // by slot: in which phase, or -1
   int fold_top_ = -1, fold_chunk_ = -1;
 };
 

@@ -39,8 +39,8 @@ struct Round {
   std::vector<Pass> after;  // consuming
 };
 
-/// Rounds [begin, end) that either meet on some node or on none. Where bytes travel between nodes, a phase is run on the
-/// whole vector before the next one begins: without meetings pieces overtake each other as the network lets them.
+/// Rounds [begin, end) that either meet on some node or on none. Where bytes travel between nodes, a phase is run on
+/// the whole vector before the next one begins: without meetings pieces overtake each other as the network lets them.
 struct Phase {
   int begin, end;
   bool meets;
