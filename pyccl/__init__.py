@@ -6,7 +6,7 @@ from pyccl._version import __version__
 _extension.load()
 
 from pyccl.algorithms import register_algorithm  # noqa: E402
-from pyccl.communicator import Communicator, init  # noqa: E402
+from pyccl.communicator import Communicator  # noqa: E402
 from pyccl.errors import (  # noqa: E402  (after the extension is known to fit)
     CommError,
     ConfigError,
@@ -18,6 +18,8 @@ from pyccl.errors import (  # noqa: E402  (after the extension is known to fit)
     Timeout,
 )
 from pyccl.ops import Op, premul_sum, user_op  # noqa: E402
+from pyccl.registration import Registration  # noqa: E402
+from pyccl.world import init  # noqa: E402
 
 __all__ = [
     "CommError",
@@ -28,6 +30,7 @@ __all__ = [
     "Op",
     "PeerAborted",
     "PeerLost",
+    "Registration",
     "ServerLost",
     "Timeout",
     "__version__",

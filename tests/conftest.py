@@ -33,3 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     except ImportError as error:
         for item in wanted:
             item.add_marker(pytest.mark.skip(reason=f"PyTorch is not installed ({error})"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-seconds", type=float, default=5.0, help="how long every parser meets damaged input (5)")

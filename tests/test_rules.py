@@ -21,11 +21,11 @@ NEIGHBOURS = {"shm": {"mpi"}, "mpi": {"shm"}}
 LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
-    "schedule", "algorithms", "cost", "tuning",
-    "checks", "calls",
-    "mpi_bootstrap", "bootstrap", "membership", "splitting",
-    "operations", "point_to_point", "group", "explain",
-    "communicator", "__init__", "bench",
+    "schedule", "algorithms", "cost", "tuning", "choice",
+    "checks", "calls", "same",
+    "mpi_bootstrap", "bootstrap", "membership",
+    "methods", "operations", "point_to_point", "group", "explain", "runs", "registration",
+    "communicator", "world", "__init__", "bench",
 )  # fmt: skip
 
 

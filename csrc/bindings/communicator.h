@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -47,6 +48,9 @@ class PyCommunicator {
   void forget(const Region* region);
   /// Runs now, or behind what is already queued; the GIL is released meanwhile.
   void execute(const Prepared& prepared);
+  /// Any other operation; the same way.
+  void in_turn(const std::function<void()>& operation);
+  void refuse(const std::string& reason, double timeout);
   /// The same for messages in `arrays`.
   void transfer(std::vector<MessageCall> messages, pybind11::handle arrays);
   /// Queues messages; they join those queued directly before.
@@ -88,10 +92,9 @@ class PyPlan {
  public:
   PyPlan(std::shared_ptr<PyCommunicator> comm, Prepared prepared, pybind11::object keep, pybind11::object result)
       : comm_(std::move(comm)), prepared_(std::move(prepared)), keep_(std::move(keep)), result_(std::move(result)) {}
-  const pybind11::object& run() {
-    comm_->execute(prepared_);
-    return result_;
-  }
+  const pybind11::object& run();
+  /// Takes part in the operation by refusing it.
+  void refuse(const std::string& reason) { comm_->refuse(reason, -1); }
   const Prepared& prepared() const { return prepared_; }
   std::string algorithm() const { return comm_->core().algorithm_name(prepared_.call.algorithm); }
 

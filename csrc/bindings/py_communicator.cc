@@ -24,6 +24,10 @@ Schedule make_schedule(const Communicator& core, Collective kind, int root, cons
   s.size = core.size();
   s.root = root;
   s.nchunks = built[0].cast<int>();
+  if (s.nchunks < 1 || s.nchunks > kMaxChunks) {
+    throw std::invalid_argument("a schedule has between 1 and " + std::to_string(kMaxChunks) + " chunks, got " +
+                                std::to_string(s.nchunks));
+  }
   const auto tables = built[1].cast<py::sequence>();
   if (static_cast<int>(tables.size()) != s.size) throw std::invalid_argument("a schedule needs a table per rank");
   for (int r = 0; r < s.size; ++r) {
@@ -88,16 +92,47 @@ void PyCommunicator::execute(const Prepared& prepared) {
   work->rethrow();
 }
 
+void PyCommunicator::in_turn(const std::function<void()>& operation) {
+  py::gil_scoped_release nogil;
+  if (!progress_.busy()) return operation();
+  const auto work = progress_.submit(operation);
+  wait_for(*work);
+}
+
+void PyCommunicator::refuse(const std::string& reason, double timeout) {
+  in_turn([&] { core_.refuse(reason, timeout); });
+}
+
+const py::object& PyPlan::run() {
+  const py::handle out = PyTuple_GET_ITEM(keep_.ptr(), 1);
+  constexpr int kWriteable = py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  if (!out.is_none() && (py::detail::array_proxy(out.ptr())->flags & kWriteable) == 0) {
+    refuse("ValueError: out is read-only");
+    throw py::value_error("out is read-only");
+  }
+  comm_->execute(prepared_);
+  return result_;
+}
+
 void PyCommunicator::close() {
   closed_ = true;
+  const auto registered = core_.regions().adopted(0);
   py::gil_scoped_release nogil;
   progress_.stop();
+  for (const auto& region : registered) {
+    try {
+      core_.release(*region);
+    } catch (const Error&) {  // stays shared, which its owner does not notice
+    }
+  }
 }
 
 py::object PyWork::wait(py::object timeout) {
   const double limit = timeout.is_none() ? -1 : PyFloat_AsDouble(timeout.ptr());
   if (PyErr_Occurred()) throw py::error_already_set();
-  if (std::isnan(limit)) throw py::value_error("timeout must be a number of seconds, got nan");
+  if (!timeout.is_none() && !(limit >= 0)) {
+    throw py::value_error("timeout must be a number of seconds, got " + std::string(py::repr(timeout)));
+  }
   const double end = monotonic_seconds() + limit;
   for (;;) {
     {

@@ -24,6 +24,7 @@ struct Call {
   double factor = 1.0;                                 // of PremulSum
   kernels::UserFunction user = nullptr;
   std::uint32_t details = 0;  // hash of what else must agree
+  std::string note;           // the same in words, for messages
   double timeout = -1;        // seconds, < 0: the communicator's
 };
 
@@ -35,5 +36,9 @@ Layout make_layout(const std::vector<std::int64_t>& all, int rank, int size);
 
 /// Elements of input and output that `call` reads and writes on `rank`.
 std::int64_t input_elements(const Call& call, int rank, int size);
+std::int64_t output_elements(const Call& call, int rank, int size);
+
+/// Bytes of the large side.
+std::int64_t call_bytes(const Call& call, int size);
 
 }  // namespace pyccl

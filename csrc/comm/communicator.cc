@@ -1,37 +1,13 @@
 #include "comm/communicator.h"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 #include "comm/verdict.h"
 #include "core/error.h"
 
 namespace pyccl {
-namespace {
-
-constexpr int kAccess = 2;  // bit of output_registered in the index of direct programs
-
-int access_index(Access access) { return (access.input_registered ? 1 : 0) + (access.output_registered ? kAccess : 0); }
-
-std::int64_t call_bytes(const Call& call, int size) {
-  std::int64_t elements = call.count;
-  if (call.kind == Collective::AllToAll) {
-    elements *= size;
-    for (std::int64_t c : call.send_counts) elements += c;
-  }
-  return elements * static_cast<std::int64_t>(item_size(call.dtype));
-}
-
-std::int64_t output_elements(const Call& call, int rank, int size) {
-  if (call.kind == Collective::ReduceScatter || call.kind == Collective::Scatter) {
-    Call mirrored = call;
-    mirrored.kind = Collective::Gather;
-    return input_elements(mirrored, rank, size);
-  }
-  return call.kind == Collective::AllToAll ? input_elements(call, rank, size) : call.count;
-}
-
-}  // namespace
 
 Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote)
     : setup_(std::move(setup)), node_(std::move(node)), remote_(std::move(remote)),
@@ -84,8 +60,7 @@ bool Communicator::prepare(Prepared& p) {
   if (!p.call.send_counts.empty() && setup_.size > 1 && !prepare_counts(p)) return false;
   Call& call = p.call;
   const bool automatic = call.algorithm < 0;
-  const std::int64_t bytes = call_bytes(call, setup_.size);
-  if (automatic) call.algorithm = choose(call.kind, false, bytes);
+  if (automatic) call.algorithm = choose(call.kind, false, call_bytes(call, setup_.size));
   const auto found = programs_.find({call.kind, call.algorithm, call.root});
   if (found == programs_.end()) return false;
   Compiled& c = found->second;
@@ -96,46 +71,7 @@ bool Communicator::prepare(Prepared& p) {
     c.layout_count = even ? call.count : -1;
   }
   p.staged_layout = c.layout[0];
-  const bool premultiplied = call.op == OpKind::PremulSum && reduces(call.kind);
-  if (regions_.size() == 0 || spans_nodes_ || !node_ || premultiplied || !call.send_counts.empty()) return true;
-  const auto item = static_cast<std::int64_t>(item_size(call.dtype));
-  // rooted collectives: only the side that every rank has can be agreed upon
-  const bool use_input = call.kind != Collective::Scatter;
-  const bool use_output = call.kind != Collective::Reduce && call.kind != Collective::Gather;
-  if (call.input && use_input)
-    p.input_region = regions_.find(call.input, input_elements(call, setup_.rank, setup_.size) * item);
-  if (call.output && use_output)
-    p.output_region = regions_.find(call.output, output_elements(call, setup_.rank, setup_.size) * item);
-  const Access access{p.input_region != nullptr, p.output_region != nullptr};
-  if (!access.input_registered && !access.output_registered) return true;
-  const int algorithm = automatic ? choose(call.kind, true, bytes) : call.algorithm;
-  const auto other = programs_.find({call.kind, algorithm, call.root});
-  if (other == programs_.end()) {
-    call.algorithm = algorithm;
-    return false;
-  }
-  Compiled& d = other->second;
-  const int index = access_index(access);
-  if (!d.direct_tried[index]) {
-    d.direct_tried[index] = true;
-    Program program;
-    if (compile_direct(d.schedule, setup_.rank, access, program)) {
-      d.direct[index] = std::make_shared<const Program>(std::move(program));
-    }
-  }
-  p.direct = d.direct[index];
-  if (!p.direct) return true;
-  p.direct_layout =
-      &d == &c ? p.staged_layout
-               : std::make_shared<const Layout>(make_layout(call, setup_.rank, setup_.size, p.direct->nchunks));
-  const auto peers = [&](const std::shared_ptr<Region>& region, const void* data, std::vector<char*>& out) {
-    if (!region) return;
-    const auto offset = static_cast<const char*>(data) - region->own;
-    for (char* base : region->bases) out.push_back(base ? base + offset : nullptr);
-  };
-  peers(p.input_region, call.input, p.peer_inputs);
-  peers(p.output_region, call.output, p.peer_outputs);
-  return true;
+  return prepare_direct(p, c, automatic);
 }
 
 Binding Communicator::bind(const Prepared& p, const Layout& layout) {
@@ -160,13 +96,14 @@ Binding Communicator::bind(const Prepared& p, const Layout& layout) {
 
 void Communicator::run(const Prepared& p, const Deadline& deadline) {
   const Fingerprint mine = fingerprint(p);
+  if (mine.details != 0) add_note(p.call);
   const bool uneven_all_to_all = !p.call.send_counts.empty();
   if (setup_.size == 1 || spans_nodes_ || uneven_all_to_all) return run_agreed(p, deadline, mine);
   node_->set_operation(&mine, algorithm_name(p.call.algorithm).c_str());
   node_->announce(mine);
   Binding staged = bind(p, *p.staged_layout);
   const int tag = static_cast<int>(sequence_ % 4096);
-  if (!p.direct) {
+  if (!runs_direct(p)) {
     const Engine::Check check = [this, &mine] {
       for (int rank : node_->ranks()) {
         const Fingerprint& other = node_->announced(rank);
@@ -179,17 +116,10 @@ void Communicator::run(const Prepared& p, const Deadline& deadline) {
     };
     if (engine_.run(*p.staged, staged, deadline, check, false, tag)) return;
   } else {
+    for (const Edge& e : p.edges) std::memcpy(e.mirror, e.own, e.bytes);
     node_->meet(deadline);
     act_on(compare_on_node(mine), mine);
-    if (all_registered(mine)) {
-      Binding direct = bind(p, *p.direct_layout);
-      direct.peer_inputs = &p.peer_inputs;
-      direct.peer_outputs = &p.peer_outputs;
-      const std::int64_t footprint = call_bytes(p.call, setup_.size) * setup_.size;
-      direct.stream = footprint > setup_.cache_bytes && p.call.input != p.call.output;
-      engine_.run(*p.direct, direct, deadline, {}, true, tag);
-      return;
-    }
+    if (all_registered(mine)) return run_direct(p, deadline, tag);
   }
   node_->realign();
   engine_.run(*p.staged, staged, deadline, {}, false, tag);  // registered here, private there: staging serves all
@@ -251,6 +181,16 @@ void Communicator::execute(const Prepared& p) {
   guarded(p.call.timeout, [&](const Deadline& deadline) {
     run(p, deadline);
     if (p.call.op == OpKind::User && reduces(p.call.kind)) confirm_user_function(fingerprint(p), deadline);
+  });
+}
+
+void Communicator::agree_to_split(double timeout) {
+  guarded(timeout, [&](const Deadline& deadline) {
+    if (setup_.size == 1) return;
+    Fingerprint mine;
+    mine.kind = kSplit;
+    mine.sequence = sequence_;
+    act_on(agree(mine, deadline), mine);
   });
 }
 

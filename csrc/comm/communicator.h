@@ -26,6 +26,8 @@ struct Prepared {
   std::shared_ptr<const Layout> staged_layout, direct_layout;
   std::shared_ptr<Region> input_region, output_region;
   std::vector<char*> peer_inputs, peer_outputs;  // by rank; empty without a direct program
+  std::vector<Edge> edges;                       // of registered arrays, this rank's
+  std::uint64_t input_key = 0, output_key = 0;   // of the fingerprint of the direct program
   std::shared_ptr<CountsExchange> counts;        // of an all_to_all with uneven counts
 };
 
@@ -76,6 +78,9 @@ class Communicator {
   /// Takes part in the next operation by refusing it: its peers raise PeerAborted(rank, reason), nothing is moved.
   void refuse(const std::string& reason, double timeout);
 
+  /// Returns once all ranks have come to split; what they do then is the bootstrap's.
+  void agree_to_split(double timeout);
+
   /// Sends and receives; returns when all are done. They progress together, each pair of ranks in its order.
   void transfer(std::vector<MessageCall> messages);
   /// The same for asynchronous messages, of which more may come meanwhile; whoever adds one calls `wake`.
@@ -84,6 +89,13 @@ class Communicator {
 
   /// Collective: memory of `bytes` bytes on every rank, mapped by all ranks of the node.
   std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout);
+  /// Collective: makes private memory registered where it lies. `why` is a reason, known to the caller, to refuse it.
+  /// Throws std::invalid_argument where this rank's memory does not allow it; nothing has changed after any exception.
+  std::shared_ptr<Region> adopt(void* data, std::int64_t bytes, std::string why, double timeout);
+  /// Makes it private again; on this rank alone, at any time. Throws CommError when memory is short.
+  void release(Region& region);
+  /// How many operations have gone without the staging area.
+  std::uint64_t direct_runs() const { return direct_runs_; }
   Regions& regions() { return regions_; }
   /// Changes with everything that a Prepared call was looked up in.
   std::uint64_t generation() const { return generation_ + regions_.generation(); }
@@ -105,7 +117,14 @@ class Communicator {
   };
   struct Verdict;
 
+  void share(Region& region, const shm::Descriptor& memory, std::int64_t start, const Fingerprint& mine,
+             const Deadline& deadline);
+  void confirm(Fingerprint mine, const std::string& failure, const Deadline& deadline);
+  bool prepare_direct(Prepared& prepared, Compiled& staged, bool automatic);
+  bool runs_direct(const Prepared& prepared) const;
+  void run_direct(const Prepared& prepared, const Deadline& deadline, int tag);
   Fingerprint fingerprint(const Prepared& prepared) const;
+  void add_note(const Call& call);
   void run(const Prepared& prepared, const Deadline& deadline);
   void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);
   bool prepare_counts(Prepared& prepared);
@@ -140,12 +159,14 @@ class Communicator {
   Regions regions_;
   std::uint64_t generation_ = 1;
   std::uint32_t next_region_ = 1;
+  std::uint64_t direct_runs_ = 0;
   std::mutex order_;
   std::uint32_t sequence_ = 0;
   bool spans_nodes_ = false;
   int looks_ = 500;      // for a message, before sleeping: more where no rank of the node waits for this core
   std::string broken_;   // why, once it is
   std::string refusal_;  // of the refused call that is being announced
+  std::string note_;     // of the call that is being announced
 };
 
 }  // namespace pyccl

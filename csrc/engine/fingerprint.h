@@ -28,6 +28,8 @@ struct Fingerprint {
 };
 static_assert(sizeof(Fingerprint) == 48);
 
+inline constexpr std::uint8_t kRegister = 0xfc;  // comm.register(); count is in bytes
+inline constexpr std::uint8_t kSplit = 0xfd;     // comm.split()
 inline constexpr std::uint8_t kAllocate = 0xfe;  // comm.empty(); count is in bytes
 inline constexpr std::uint8_t kAborted = 0xff;   // the rank refused the call; its reason is in its notice area
 

@@ -15,6 +15,8 @@ from pyccl.schedule.table import Kind, Schedule
 Chunks: TypeAlias = SupportsIndex | Iterable[SupportsIndex]
 Ranks: TypeAlias = SupportsIndex | Iterable[SupportsIndex]
 
+MAX_CHUNKS = 1 << 22  # kMaxChunks in csrc/core/schedule.h
+
 
 def _indices(what: SupportsIndex | Iterable[SupportsIndex]) -> list[int]:
     if isinstance(what, Iterable):
@@ -94,8 +96,8 @@ class Builder:
 
         For all_reduce, reduce and broadcast only, the same on every rank; elsewhere the chunks are fixed.
         """
-        if n < 1:
-            raise ValueError(f"chunks must be at least 1, got {n}")
+        if not 1 <= n <= MAX_CHUNKS:
+            raise ValueError(f"chunks must be between 1 and {MAX_CHUNKS}, got {n}")
         self.nchunks = n
 
     def send(self, chunk: Chunks, dest: Ranks) -> None:
