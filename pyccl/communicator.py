@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from pyccl import _core, algorithms, config, membership
-from pyccl.arrays import NumpyArray, dtype_of, resolve
+from pyccl.arrays import dtype_of, resolve
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
 from pyccl.checks import flag, seconds, split_arguments
 from pyccl.choice import algorithm_code, hand_thresholds
