@@ -22,6 +22,8 @@ Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::sh
     throw std::invalid_argument("nodes must name a node per rank");
   spans_nodes_ = std::any_of(setup_.nodes.begin(), setup_.nodes.end(), [&](int n) { return n != setup_.nodes[0]; });
   if (spans_nodes_ && !remote_) throw std::invalid_argument("several nodes need a remote transport");
+  if (node_ && node_->policy().crowded) looks_ = 200;
+  if (spans_nodes_) carry_ = [this] { remote_->progress(); };
 }
 
 int Communicator::algorithm_index(const std::string& name) {

@@ -163,7 +163,7 @@ class Communicator {
   std::shared_ptr<Remote> remote_;
   Engine engine_;
   Health health_;
-  std::function<void()> interrupt_, poll_;
+  std::function<void()> interrupt_, poll_, carry_;
   Exchange exchange_;
   std::vector<std::string> algorithms_;
   std::vector<Choice> choices_[2][kCollectives];
@@ -176,6 +176,7 @@ class Communicator {
   std::mutex order_;
   std::uint32_t sequence_ = 0;
   bool spans_nodes_ = false;
+  int looks_ = 500;      // for a message, before sleeping: more where no rank of the node waits for this core
   std::string refusal_;  // of the refused call that is being announced
   std::string note_;     // of the call that is being announced
 };
