@@ -156,11 +156,18 @@ void Communicator::execute(const Prepared& p) {
   });
 }
 
-void Communicator::agree_to_split(double timeout) {
+void Communicator::agree_to_split(double timeout) { agree_to(kSplit, 0, timeout); }
+
+void Communicator::agree_to_group(std::size_t collectives) {
+  agree_to(kGroup, static_cast<std::int64_t>(collectives), -1);
+}
+
+void Communicator::agree_to(std::uint8_t kind, std::int64_t count, double timeout) {
   guarded(timeout, [&](const Deadline& deadline) {
     if (setup_.size == 1) return;
     Fingerprint mine;
-    mine.kind = kSplit;
+    mine.kind = kind;
+    mine.count = count;
     mine.sequence = sequence_;
     act_on(agree(mine, deadline), mine);
   });
