@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from pyccl import _core, algorithms, config, membership
-from pyccl.arrays import NumpyArray, dtype_of, resolve
+from pyccl.arrays import dtype_of, resolve
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
 from pyccl.checks import flag, seconds, split_arguments
 from pyccl.choice import algorithm_code, hand_thresholds
@@ -97,7 +97,8 @@ class Communicator(Ending, RegisteredMemory):
             spin=m.spin,
             yields=m.yields,
             remote=bootstrap.remote() if several else None,
-            build=partial(_build, bootstrap.size, m.nodes),  # not a method: the core must not keep its owner alive
+            # not a method: the core must not keep its owner alive
+            build=partial(_build, bootstrap.size, m.nodes, m.links),
             links=connect(bootstrap, m.nodes) if several else [],
         )
         self.rank: int = bootstrap.rank
@@ -248,10 +249,10 @@ class Communicator(Ending, RegisteredMemory):
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"
 
 
-def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -> tuple[int, Sequence[NumpyArray]]:
+def _build(size: int, nodes: Sequence[int], links: Sequence[float], code: int, name: str, root: int) -> Any:
     """Called by the core for an algorithm that it has not compiled yet."""
     collective = _NAMES[code]
-    schedule = algorithms.build(collective, name, size, root=max(root, 0), nodes=nodes)
+    schedule = algorithms.build(collective, name, size, root=max(root, 0), nodes=nodes, links=links)
     if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
         verify(schedule)
     return schedule.nchunks, schedule.tables

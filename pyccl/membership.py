@@ -15,8 +15,9 @@ from pyccl.config import Settings
 
 __all__ = ["Membership", "join"]
 
-# pid, descriptor, session, whether autogroup schedules sessions, nonce, host hint, affinity mask of 1,024 cores
-_RECORD = struct.Struct("<qii?16s16s128s")
+# pid, descriptor, session, whether autogroup schedules sessions, nonce, host hint,
+# affinity mask of 1,024 cores, link rate
+_RECORD = struct.Struct("<qii?16s16s128sd")
 _YIELDS = 64  # sched_yield calls before blocking: each lets another rank of the node run until it waits, too
 _SPIN = 300e-6  # seconds; a futex wake across cores costs tens of microseconds
 
@@ -45,6 +46,8 @@ class Membership:
         Seconds to poll before blocking.
     yields : int
         How often to yield before blocking.
+    links : tuple of float
+        Rate of each node's link in bytes/s, as `PYCCL_LINKS` has it on the node's lowest rank; 1.0 where it is unset.
     """
 
     nodes: tuple[int, ...]
@@ -56,6 +59,7 @@ class Membership:
     crowded: bool
     spin: float
     yields: int
+    links: tuple[float, ...] = (1.0,)
 
 
 def _host_hint(rank: int, settings: Settings) -> bytes:
@@ -82,6 +86,10 @@ def _autogrouped() -> bool:
     return True
 
 
+def _link_rate(settings: Settings) -> float:
+    return settings.links.get(os.uname().nodename, settings.links.get("*", 1.0))
+
+
 def _affinity() -> bytes:
     mask = 0
     for core in os.sched_getaffinity(0):
@@ -100,12 +108,13 @@ def join(bootstrap: Bootstrap, settings: Settings) -> Membership:
         return Membership((0,), (0,), (os.getpid(),), None, None, len(os.sched_getaffinity(0)), False, _SPIN, 0)
     own = _core.Segment.create(size)
     record = _RECORD.pack(
-        os.getpid(), own.fd, os.getsid(0), _autogrouped(), own.nonce, _host_hint(rank, settings), _affinity()
-    )
+        os.getpid(), own.fd, os.getsid(0), _autogrouped(), own.nonce, _host_hint(rank, settings), _affinity(),
+        _link_rate(settings),
+    )  # fmt: skip
     peers = [_RECORD.unpack(data) for data in bootstrap.allgather(record)]
     leader, segment = rank, own
     for candidate in range(rank):
-        pid, fd, _, _, nonce, hint, _ = peers[candidate]
+        pid, fd, _, _, nonce, hint, _, _ = peers[candidate]
         if hint != peers[rank][5]:
             continue
         try:
@@ -123,7 +132,7 @@ def join(bootstrap: Bootstrap, settings: Settings) -> Membership:
 
 
 def _describe(
-    rank: int, leaders: list[int], peers: list[tuple[int, int, int, bool, bytes, bytes, bytes]],
+    rank: int, leaders: list[int], peers: list[tuple[int, int, int, bool, bytes, bytes, bytes, float]],
     segment: _core.Segment, settings: Settings,
 ) -> Membership:  # fmt: skip
     order = sorted(set(leaders))
@@ -152,4 +161,5 @@ def _describe(
         crowded=crowded,
         spin=spin,
         yields=yields,
+        links=tuple(peers[leader][7] for leader in order),
     )

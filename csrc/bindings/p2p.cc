@@ -104,7 +104,8 @@ Calls unpack(PyCommunicator& self, const std::vector<PyMessage>& messages, const
   return calls;
 }
 
-/// All of a group: a failure that leaves the communicator intact must not keep the rest from its peers.
+/// All of a group, or nothing if a rank refuses it; a failure later that leaves the communicator intact must not keep
+/// the rest from its peers.
 void run(Communicator& core, const Calls& calls) {
   std::exception_ptr first;
   const auto attempt = [&](const auto& operation) {
@@ -118,6 +119,7 @@ void run(Communicator& core, const Calls& calls) {
       if (!first) first = std::current_exception();
     }
   };
+  if (!calls.collectives.empty()) core.agree_to_group(calls.collectives.size());
   if (!calls.messages.empty()) attempt([&] { core.transfer(calls.messages); });
   for (const Prepared& p : calls.collectives) attempt([&] { core.execute(p); });
   if (first) std::rethrow_exception(first);

@@ -106,8 +106,8 @@ void Communicator::act_on(const Verdict& v, const Fingerprint& mine) const {
 void Communicator::settle(Pending& wanted, Pending& others, int from, const Deadline& deadline) {
   for (int spins = 0; !wanted.empty(); ++spins) {
     others.test();
-    if (wanted.test() || spins < 200) continue;
-    const timespec pause{0, spins < 2000 ? 1000 : 200000};
+    if (wanted.test() || spins < deadline.looks()) continue;
+    const timespec pause{0, spins < deadline.looks() + 1800 ? 1000 : 200000};
     nanosleep(&pause, nullptr);
     if (spins % 256 != 0) continue;
     deadline.poll();

@@ -22,6 +22,8 @@ Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::sh
     throw std::invalid_argument("nodes must name a node per rank");
   spans_nodes_ = std::any_of(setup_.nodes.begin(), setup_.nodes.end(), [&](int n) { return n != setup_.nodes[0]; });
   if (spans_nodes_ && !remote_) throw std::invalid_argument("several nodes need a remote transport");
+  if (node_ && node_->policy().crowded) looks_ = 200;
+  if (spans_nodes_) carry_ = [this] { remote_->progress(); };
 }
 
 int Communicator::algorithm_index(const std::string& name) {
@@ -154,11 +156,18 @@ void Communicator::execute(const Prepared& p) {
   });
 }
 
-void Communicator::agree_to_split(double timeout) {
+void Communicator::agree_to_split(double timeout) { agree_to(kSplit, 0, timeout); }
+
+void Communicator::agree_to_group(std::size_t collectives) {
+  agree_to(kGroup, static_cast<std::int64_t>(collectives), -1);
+}
+
+void Communicator::agree_to(std::uint8_t kind, std::int64_t count, double timeout) {
   guarded(timeout, [&](const Deadline& deadline) {
     if (setup_.size == 1) return;
     Fingerprint mine;
-    mine.kind = kSplit;
+    mine.kind = kind;
+    mine.count = count;
     mine.sequence = sequence_;
     act_on(agree(mine, deadline), mine);
   });

@@ -88,6 +88,8 @@ class Communicator {
 
   /// Returns once all ranks have come to split; what they do then is the bootstrap's.
   void agree_to_split(double timeout);
+  /// The same for a group of `collectives`: one that a rank cannot launch, none does.
+  void agree_to_group(std::size_t collectives);
 
   /// Sends and receives; returns when all are done. They progress together, each pair of ranks in its order.
   void transfer(std::vector<MessageCall> messages);
@@ -132,6 +134,7 @@ class Communicator {
   bool runs_direct(const Prepared& prepared) const;
   void run_direct(const Prepared& prepared, const Deadline& deadline, int tag);
   Fingerprint fingerprint(const Prepared& prepared) const;
+  void agree_to(std::uint8_t kind, std::int64_t count, double timeout);
   void add_note(const Call& call);
   void run(const Prepared& prepared, const Deadline& deadline);
   void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);
@@ -163,7 +166,7 @@ class Communicator {
   std::shared_ptr<Remote> remote_;
   Engine engine_;
   Health health_;
-  std::function<void()> interrupt_, poll_;
+  std::function<void()> interrupt_, poll_, carry_;
   Exchange exchange_;
   std::vector<std::string> algorithms_;
   std::vector<Choice> choices_[2][kCollectives];
@@ -176,6 +179,7 @@ class Communicator {
   std::mutex order_;
   std::uint32_t sequence_ = 0;
   bool spans_nodes_ = false;
+  int looks_ = 500;      // for a message, before sleeping: more where no rank of the node waits for this core
   std::string refusal_;  // of the refused call that is being announced
   std::string note_;     // of the call that is being announced
 };

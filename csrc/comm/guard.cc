@@ -50,7 +50,7 @@ void Communicator::guarded(double timeout, const std::function<void(const Deadli
   const std::lock_guard lock(order_);
   check_usable();
   ++sequence_;
-  const Deadline deadline(timeout >= 0 ? timeout : setup_.timeout, &poll_);
+  const Deadline deadline(timeout >= 0 ? timeout : setup_.timeout, &poll_, &carry_, looks_);
   struct Forget {  // what describes the operation ends with it
     shm::Node* node;
     ~Forget() {

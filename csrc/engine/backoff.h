@@ -14,12 +14,12 @@ class Backoff {
   void progressed() { idle_ = 0; }
   /// `expired` is called when the time limit has passed; it throws.
   template <class Expired> void idle(Expired&& expired) {
-    if (++idle_ < 200) return;
+    if (++idle_ < deadline_.looks()) return;
     if (idle_ % 64 == 0) {
       deadline_.poll();
       if (deadline_.remaining() < 0) expired();
     }
-    const long nanoseconds = idle_ < 2000 ? 1000 : 200000;
+    const long nanoseconds = idle_ < deadline_.looks() + 1800 ? 1000 : 200000;
     const timespec pause{0, nanoseconds};
     nanosleep(&pause, nullptr);
   }

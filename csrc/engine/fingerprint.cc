@@ -30,6 +30,9 @@ const char* name(OpKind op) {
 std::string describe(const Fingerprint& f, const std::string& algorithm) {
   if (f.kind == kAllocate) return "empty(" + std::to_string(f.count) + " bytes) #" + std::to_string(f.sequence);
   if (f.kind == kRegister) return "register(" + std::to_string(f.count) + " bytes) #" + std::to_string(f.sequence);
+  if (f.kind == kGroup) {
+    return "a group of " + std::to_string(f.count) + " collectives #" + std::to_string(f.sequence);
+  }
   if (f.kind == kSplit) return "split #" + std::to_string(f.sequence);
   if (f.kind == kAborted) return "a refused operation #" + std::to_string(f.sequence);
   if (f.kind >= kCollectives) return "an unknown operation #" + std::to_string(f.sequence);

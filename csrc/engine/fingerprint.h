@@ -28,6 +28,7 @@ struct Fingerprint {
 };
 static_assert(sizeof(Fingerprint) == 48);
 
+inline constexpr std::uint8_t kGroup = 0xfb;     // a group begins; count is of collectives
 inline constexpr std::uint8_t kRegister = 0xfc;  // comm.register(); count is in bytes
 inline constexpr std::uint8_t kSplit = 0xfd;     // comm.split()
 inline constexpr std::uint8_t kAllocate = 0xfe;  // comm.empty(); count is in bytes
