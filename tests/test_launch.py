@@ -137,7 +137,7 @@ def test_the_example_loses_a_rank_and_goes_on(launched: bool, per_node: int) -> 
 
 
 def test_alone_it_is_python() -> None:
-    code = "import sys, signal; print(sys.argv, signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN, input()); sys.exit(3)"
+    code = "import sys, signal as s; print(sys.argv, s.getsignal(s.SIGUSR1) == s.SIG_IGN, input()); sys.exit(3)"
     ended = alone("-X", "dev", "-c", code, "a b", input="in")
     assert ended.returncode == 3
     assert ended.stdout == "['-c', 'a b'] True in\n"

@@ -26,6 +26,7 @@ void* Library::symbol(const char* name) const {
 namespace {
 
 int (*finalize)() = nullptr;
+int (*initialized)(int*) = nullptr;
 int (*finalized)(int*) = nullptr;
 std::atomic<bool> someone_died{false};
 
@@ -35,14 +36,16 @@ std::atomic<bool> someone_died{false};
 void prepare_mpi_end(const std::string& library) {
   static const mpi::Library* const kept = new mpi::Library(library);  // until the process ends
   kept->find(mpi::finalize, "MPI_Finalize");
+  kept->find(mpi::initialized, "MPI_Initialized");
   kept->find(mpi::finalized, "MPI_Finalized");
 }
 
 void forgo_mpi_end() { mpi::someone_died = true; }
 
 void end_mpi() {
-  int done = 0;
-  if (mpi::finalize == nullptr || mpi::someone_died || mpi::finalized(&done) != 0 || done != 0) return;
+  int begun = 0, done = 0;
+  if (mpi::finalize == nullptr || mpi::someone_died) return;
+  if (mpi::initialized(&begun) != 0 || mpi::finalized(&done) != 0 || begun == 0 || done != 0) return;
   static_cast<void>(mpi::finalize());
 }
 
