@@ -53,7 +53,7 @@ def import_mpi() -> Any:
 def _load(rc: Any) -> Any:
     """Import mpi4py.MPI without initialising MPI, which ends the process if mpirun is a foreign one.
 
-    MPI's end becomes pyccl's where mpi4py does not see to it: pyccl knows of the dead, whom MPI_Finalize would wait for.
+    Where mpi4py does not see to MPI's end, pyccl does: it knows of the dead, whom MPI_Finalize would wait for.
     """
     initialize, finalize = rc.initialize, rc.finalize
     first = "mpi4py.MPI" not in sys.modules
