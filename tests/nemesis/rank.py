@@ -101,6 +101,7 @@ def perform(text: str, comm: Any, log: Log) -> None:
                         raise
                 else:
                     log("ok", step=i, wrong=operation.wrong(got), changed=operation.input_changed())
+                    operation.close()
             strike.settle()
             _last_meeting(comm, log)
     except BaseException as error:

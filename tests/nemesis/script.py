@@ -17,6 +17,7 @@ COLLECTIVES = (
     "sendrecv",
 )  # fmt: skip
 ALLOCATIONS = ("empty", "register")
+TARGETS = COLLECTIVES + ALLOCATIONS
 DTYPES = ("int64", "float64", "int32")
 MODES = ("blocking", "blocking", "async", "plan", "registered", "in_place")
 WEIGHTS = {"kill": 12, "stop": 1, "exception": 5, "interrupt": 5, "fork": 3, "enospc": 2, "rlimit": 3}
@@ -98,7 +99,7 @@ def draw(seed: int, number: int, size: int, faults: Sequence[str] = FAULTS, seve
     kind = rng.choices(list(faults), [WEIGHTS[fault] for fault in faults])[0]
     steps = [_step(rng, size, rng.choice(COLLECTIVES)) for _ in range(rng.randint(3, 7))]
     at = rng.randrange(len(steps))
-    target = rng.choice(ALLOCATIONS) if kind == "enospc" else COLLECTIVES[number % len(COLLECTIVES)]
+    target = rng.choice(ALLOCATIONS) if kind == "enospc" else TARGETS[number % len(TARGETS)]
     steps[at] = _step(rng, size, target)
     when = "before" if kind in ("enospc", "rlimit") else rng.choice(("before", "during", "during", "during", "after"))
     delay = int(math.exp(rng.uniform(0, math.log(LONGEST)))) if when == "during" else 0

@@ -19,6 +19,7 @@ class Operation:
     def __init__(self, step: Step, index: int, rank: int, size: int) -> None:
         self.step, self.index, self.rank, self.size = step, index, rank, size
         self.part = step.count // size
+        self._open = contextlib.ExitStack()
         self.name = "all_reduce" if step.name in ALLOCATIONS else step.name
         self.inputs = self._inputs()
         self.x = self.inputs[rank].copy()
@@ -45,10 +46,7 @@ class Operation:
         return oracle.expected(self.name, self.inputs, self.step.root, self.counts)[self.rank]
 
     def run(self, comm: pyccl.Communicator) -> Any:
-        with contextlib.ExitStack() as stack:
-            return self._run(comm, stack)
-
-    def _run(self, comm: pyccl.Communicator, stack: contextlib.ExitStack) -> Any:
+        """Make the calls; what they have registered stays so until `close`."""
         step, x = self.step, self.x
         if step.name == "empty":
             x = comm.empty(self.x.shape, self.x.dtype)
@@ -56,12 +54,14 @@ class Operation:
                 raise AssertionError("an array of comm.empty is not zero")
             x[...] = self.x
         elif step.name == "register" or (step.mode == "registered" and self.index % 2 and x.size):
-            stack.enter_context(comm.register(x))
+            self._open.enter_context(comm.register(x))
         elif step.mode == "registered":
             x = comm.empty(self.x.shape, self.x.dtype)
             x[...] = self.x
-        got = self._sendrecv(comm, x) if self.name == "sendrecv" else self._collective(comm, x)
-        return got.copy() if isinstance(got, np.ndarray) else got  # it may lie in memory that ends here
+        return self._sendrecv(comm, x) if self.name == "sendrecv" else self._collective(comm, x)
+
+    def close(self) -> None:
+        self._open.close()
 
     def _sendrecv(self, comm: pyccl.Communicator, x: Any) -> Any:
         call = comm.sendrecv_async if self.step.mode == "async" else comm.sendrecv
