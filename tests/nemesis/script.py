@@ -101,7 +101,7 @@ def draw(seed: int, number: int, size: int, faults: Sequence[str] = FAULTS, seve
     at = rng.randrange(len(steps))
     target = rng.choice(ALLOCATIONS) if kind == "enospc" else TARGETS[number % len(TARGETS)]
     steps[at] = _step(rng, size, target)
-    when = "before" if kind in ("enospc", "rlimit") else rng.choice(("before", "during", "during", "during", "after"))
+    when = "before" if kind in ("enospc", "rlimit") else rng.choice(("before", *["during"] * 6, "after"))
     delay = int(math.exp(rng.uniform(0, math.log(LONGEST)))) if when == "during" else 0
     amount, limit, timeout = 0, "", PATIENCE
     if kind == "stop":
