@@ -76,7 +76,9 @@ def test_libraries_come_from_the_system_alone(elf: str) -> None:
     assert not re.findall(r"\((?:RPATH|RUNPATH|TEXTREL)\).*", elf)
     needed = re.findall(r"\(NEEDED\).*\[(.*)\]", elf)
     assert needed
-    assert not [name for name in needed if not re.match(r"(?:lib(?:c|m|gcc_s|stdc\+\+|dl|pthread|rt)|ld-linux.*)\.so", name)]
+    assert not [
+        name for name in needed if not re.match(r"(?:lib(?:c|m|gcc_s|stdc\+\+|dl|pthread|rt)|ld-linux.*)\.so", name)
+    ]
 
 
 def test_no_segment_may_be_written_and_run(elf: str) -> None:

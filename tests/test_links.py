@@ -28,7 +28,9 @@ BREAKS, LEAVES = 0, 1
 PEER_LOST, ABORTED = 2, 4
 
 
-def word(kind: int = BREAKS, broken: int = PEER_LOST, ranks: tuple[int, ...] = (1,), text: bytes = b"rank 1 died") -> bytes:
+def word(
+    kind: int = BREAKS, broken: int = PEER_LOST, ranks: tuple[int, ...] = (1,), text: bytes = b"rank 1 died"
+) -> bytes:
     return WORD.pack(MAGIC, kind, 1, broken, len(ranks), *(*ranks, *[0] * 16)[:16], text)
 
 

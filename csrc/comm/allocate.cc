@@ -58,7 +58,8 @@ void Communicator::share(Region& region, const shm::Descriptor& memory, std::int
     }
   } catch (const std::system_error& error) {
     // whose files are gone is about to be dead: that is the reason then
-    if (error.code() == std::errc::no_such_file_or_directory || error.code() == std::errc::no_such_process) await_word();
+    if (error.code() == std::errc::no_such_file_or_directory || error.code() == std::errc::no_such_process)
+      await_word();
     failure = error.what();
   } catch (const std::exception& error) {
     failure = error.what();

@@ -1,8 +1,8 @@
 """One rank of a round, and the process that watches over it.
 
-MPICH's proxy ends the ranks of a host when one of them ends by a signal, in spite of -disable-auto-cleanup, and sends the
-others SIGUSR1. A watcher that ignores that signal and always ends well keeps the survivors alive. It also continues a
-rank that is stopped, and notes when its rank has ended.
+MPICH's proxy ends the ranks of a host when one of them ends by a signal, in spite of -disable-auto-cleanup, and sends
+the others SIGUSR1. A watcher that ignores that signal and always ends well keeps the survivors alive. It also
+continues a rank that is stopped, and notes when its rank has ended.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def main() -> None:
 
 
 def _leave_together(folder: str, size: int) -> None:
-    """Wait until every rank has closed or ended: MPI's own end would wait for the dead, and a launcher ends the late."""
+    """Wait until every rank has closed or ended: MPI's own end would wait for the dead, launchers end the late."""
     end = time.monotonic() + GONE
     paths = [Path(folder, f"{rank}.jsonl") for rank in range(size)]
     while time.monotonic() < end:

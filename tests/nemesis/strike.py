@@ -22,7 +22,9 @@ _CHILD_LIMIT = 20  # seconds that the child of a fork may live
 
 
 class _Event(ctypes.Structure):
-    _fields_ = [("value", ctypes.c_void_p), ("signo", ctypes.c_int), ("notify", ctypes.c_int), ("pad", ctypes.c_char * 48)]  # fmt: skip # noqa: RUF012, E501
+    _fields_ = (
+        ("value", ctypes.c_void_p), ("signo", ctypes.c_int), ("notify", ctypes.c_int), ("pad", ctypes.c_char * 48),
+    )  # fmt: skip
 
 
 def send_later(number: signal.Signals, seconds: float) -> None:

@@ -10,8 +10,8 @@ from tests.nemesis.strike import TEXT
 
 DEAD_NEAR, DEAD_FAR = 2.0, 10.0  # seconds until a death is known: on one node, between nodes
 SILENT = 1.0  # seconds beyond the timeout
+NO_MEMORY = 127  # the C library ends a process whose new thread finds no memory for its own variables
 AGAIN = 5e-3  # seconds for a later call, in the median
-INTERRUPT = 0.2
 
 
 def judge(script: Round, seen: Seen) -> list[str]:
@@ -30,12 +30,14 @@ def _always(seen: Seen, rank: int) -> list[str]:
     """What holds whatever befalls a rank."""
     if not seen.of(rank, "begun"):
         return ["never had a communicator"]
-    wrong = [f"step {e['step']}: a wrong number without an error: {e['wrong']}" for e in seen.of(rank, "ok") if e["wrong"]]
+    wrong = [
+        f"step {e['step']}: a wrong number without an error: {e['wrong']}" for e in seen.of(rank, "ok") if e["wrong"]
+    ]
     wrong += [f"step {e['step']} changed its input" for e in seen.of(rank, "ok", "error") if e["changed"]]
     ended = seen.of(rank, "ended")
     if not ended:
         wrong.append("its end was not seen")
-    elif ended[0]["code"] not in (0, -9):
+    elif ended[0]["code"] not in (0, -9, NO_MEMORY):
         wrong.append(f"ended with {ended[0]['code']}")
     for later in seen.of(rank, "later"):
         if "none" in later["kinds"] or len(later["kinds"]) > 1:
@@ -90,10 +92,12 @@ def _limit(script: Round) -> float:
 def _kill(script: Round, seen: Seen) -> list[str]:
     victim = script.fault.victim
     (ended,) = seen.of(victim, "ended")
-    if ended["code"] != -9:
+    if ended["code"] == 0:
         return [f"the victim lived: {seen.events[victim]}"]
     wrong, errors = _first_errors(script, seen, "PeerLost", _limit(script), ended["at"])
-    return wrong + [f"PeerLost names rank {e['rank']}, not {victim}: {e['text']}" for e in errors if e["rank"] != victim]
+    return wrong + [
+        f"PeerLost names rank {e['rank']}, not {victim}: {e['text']}" for e in errors if e["rank"] != victim
+    ]
 
 
 def _stop(script: Round, seen: Seen) -> list[str]:
@@ -136,8 +140,13 @@ def _fork(script: Round, seen: Seen) -> list[str]:
 
 
 def _short(script: Round, seen: Seen) -> list[str]:
-    """A resource has run out: either nobody noticed, or every rank raises at that very step; then all go on."""
+    """A resource has run out: either nobody noticed, or every rank raises at that very step; then all go on.
+
+    Without memory a rank may also die.
+    """
     step, victim = script.fault.step, script.fault.victim
+    if script.fault.limit == "AS" and seen.of(victim, "ended")[0]["code"] == NO_MEMORY:
+        return _kill(script, seen)
     wrong = []
     failed = {
         rank: [e for e in seen.of(rank, "error") if e["step"] == step] for rank in range(script.size)
