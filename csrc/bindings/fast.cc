@@ -115,6 +115,9 @@ py::object run(PyCommunicator& comm, const FastCall& fast) {
     Call call;
     result = resolve(comm, fast, call);
     if (result) prepared = comm.resolve_cached(call);
+  } catch (const Interrupted& error) {
+    comm.core().interrupt(error.what());
+    throw;
   } catch (const std::exception&) {  // no memory for the result, say
     return unusual();
   }
