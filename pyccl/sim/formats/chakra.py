@@ -13,12 +13,13 @@ from pathlib import Path
 from pyccl.errors import ConfigError
 from pyccl.sim.formats import chakra_node as wire
 from pyccl.sim.formats.chakra_node import NodeType, RawNode, attribute
+from pyccl.sim.formats.group_table import GroupTable
 from pyccl.sim.formats.protobuf import MalformedError, key, message, unsigned
 from pyccl.sim.formats.rank_files import rank_files
 from pyccl.sim.formats.sizes import large_side, own_side
 from pyccl.sim.formats.source import Source, show
 from pyccl.sim.recorder import MAX_NBYTES, MAX_NODES, Recorder
-from pyccl.sim.trace import ANY, COLLECTIVE_NAMES, WORLD, Columns, Group, Kind, Trace
+from pyccl.sim.trace import ANY, COLLECTIVE_NAMES, Columns, Kind, Trace
 
 __all__ = ["read", "write"]
 
@@ -49,24 +50,13 @@ def read(
         If a file is damaged or contradicts itself (with the record and its byte), or a rank's file is missing.
     """
     paths = rank_files(path, r"\.(\d+)\.et(?:\.gz)?")
-    names: dict[str, tuple[int, set[int]]] = {}
+    table = GroupTable(groups)
     skipped: Counter[str] = Counter()
-    readers = [_Reader(one, rank, len(paths), flops, names, skipped) for rank, one in enumerate(paths)]
+    readers = [_Reader(one, rank, len(paths), flops, table, skipped) for rank, one in enumerate(paths)]
     columns = tuple(reader.columns() for reader in readers)
-    table = [WORLD] + [_group(name, used, groups, len(paths), str(path)) for name, (_, used) in names.items()]
-    sized = tuple(_large(c, table, len(paths), str(path)) for c in columns)
-    return Trace(sized, len(paths), tuple(table), str(path), dict(skipped))
-
-
-def _group(name: str, used: set[int], groups: Mapping[str, Sequence[int]] | None, size: int, path: str) -> Group:
-    ranks = sorted(set(groups[name])) if groups and name in groups else sorted(used)
-    if not ranks or ranks[0] < 0 or ranks[-1] >= size:
-        raise ConfigError(f"{path}: group {name!r} names ranks outside [0, {size})")
-    return Group(name=name) if len(ranks) == size else Group(len(ranks), ranks=tuple(ranks), name=name)
-
-
-def _large(columns: Columns, groups: list[Group], size: int, path: str) -> Columns:
-    return large_side(columns, [group.size or size for group in groups], path)
+    known = table.groups(len(paths), len(paths), str(path))
+    sized = tuple(large_side(c, [group.size or len(paths) for group in known], str(path)) for c in columns)
+    return Trace(sized, len(paths), known, str(path), dict(skipped))
 
 
 class _Reader:
@@ -74,13 +64,13 @@ class _Reader:
 
     def __init__(
         self, path: Path, rank: int, size: int, flops: float | None,
-        names: dict[str, tuple[int, set[int]]], skipped: Counter[str],
+        groups: GroupTable, skipped: Counter[str],
     ) -> None:  # fmt: skip
         self.path = path
         self.rank = rank
         self.size = size
         self.flops = flops
-        self.names = names
+        self.groups = groups
         self.skipped = skipped
         self.out = Recorder()
         self.places: dict[int, int] = {}
@@ -178,11 +168,6 @@ class _Reader:
         return self.out.add(
             Kind.COLL, nbytes, root, 0, self._duration(raw), COLLECTIVE_NAMES.index(name), group, self._lane(raw)
         )
-
-    def _group(self, name: str) -> int:
-        number, ranks = self.names.setdefault(name, (len(self.names) + 1, set()))
-        ranks.add(self.rank)
-        return number
 
     def _work(self, raw: RawNode) -> int:
         duration = self._duration(raw)

@@ -196,8 +196,8 @@ class Parser:
                 prefix, own = form.labels[name], place + slot
                 found = None
                 if prefix is not None:
-                    numbers = (None, None) if slot < 0 else (values[own], padded[own])
-                    found = self.nodes.labels(prefix, *numbers, len(at))
+                    numbers = None if slot < 0 else values[own]
+                    found = self.nodes.labels(prefix, numbers, None if slot < 0 else padded[own], len(at))
                 if found is None:  # more than one number, or one that is written oddly
                     found = self.nodes.odd_labels([self._label(lines[i], name) for i in at.tolist()])
                 fields[name] = found
