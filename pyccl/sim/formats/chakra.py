@@ -159,12 +159,9 @@ class _Reader:
             self.skipped["involved_dim of a collective"] += 1
         nbytes = self._int(raw, "comm_size", 0, MAX_NBYTES, 0)
         root = self._int(raw, "root_rank", ANY, self.size - 1, ANY)
-        pg = raw.attributes.get(b"pg_name")
-        group = (
-            0
-            if pg is None or pg == b""
-            else self._group(pg.decode("utf-8", "replace") if isinstance(pg, bytes) else str(pg))
-        )
+        label = raw.attributes.get(b"pg_name", b"")
+        text = label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+        group = self.groups.number(text, self.rank) if text else 0
         return self.out.add(
             Kind.COLL, nbytes, root, 0, self._duration(raw), COLLECTIVE_NAMES.index(name), group, self._lane(raw)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from pyccl.sim.trace import COLLECTIVE_NAMES, Columns, Kind
 __all__ = ["Placed", "order"]
 
 TICK = 2e-9
-"""Times are written to the nanosecond."""
+"""Times are written to the nanosecond; where they count from 1970, a float has less."""
 LOOK_BACK = 1000
 """How many kernels at most are launched on a stream between a collective's launch and its start."""
 
@@ -48,14 +49,15 @@ def order(placed: list[Placed], skipped: Counter[str]) -> Columns:
     placed = sorted(placed, key=lambda p: p.event.start)
     streams = {place: _Stream(i) for i, place in enumerate(dict.fromkeys(sorted(p.event.place for p in placed)))}
     first = placed[0].event.start if placed else 0.0
+    tick = max(TICK, 4 * math.ulp(first))
     for item in placed:
         start, duration, place = item.event
         start -= first
         own = streams[place]
-        deps = _waits_for(item, start, own, [s for s in streams.values() if s is not own], skipped)
+        deps = _waits_for(item, start, own, [s for s in streams.values() if s is not own], tick, skipped)
         idle = start - max([end for _, end in deps], default=0.0)
         after = [node for node, _ in deps]
-        if idle > TICK:
+        if idle > tick:
             host = out.add(Kind.COMP, duration=idle, lane=len(streams) + own.lane)
             out.name(host, b"host")
             for node in after:
@@ -74,19 +76,19 @@ def order(placed: list[Placed], skipped: Counter[str]) -> Columns:
 
 
 def _waits_for(
-    item: Placed, start: float, own: _Stream, others: list[_Stream], skipped: Counter[str]
+    item: Placed, start: float, own: _Stream, others: list[_Stream], tick: float, skipped: Counter[str]
 ) -> list[tuple[int, float]]:
     """Return (node, end) of what `item` waited for."""
     deps = []
     idle_since = 0.0
     if own.nodes:
-        if own.ends[-1] <= start + TICK:
+        if own.ends[-1] <= start + tick:
             idle_since = own.ends[-1]
             deps.append((own.nodes[-1], own.ends[-1]))
         else:
             skipped["overlap of two events on one stream"] += 1
     for stream in others:
-        ended = stream.before(start + TICK)
+        ended = stream.before(start + tick)
         if item.work.kind == Kind.COMP:
             found = ended if ended and stream.ends[ended - 1] > idle_since else 0
         elif item.launched is not None:
