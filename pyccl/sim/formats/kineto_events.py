@@ -21,8 +21,8 @@ ITEM_BYTES = {
 COLLECTIVES = {
     "allreduce": "all_reduce", "allgather": "all_gather", "allgatherbase": "all_gather",
     "reducescatter": "reduce_scatter", "reducescatterbase": "reduce_scatter", "alltoall": "all_to_all",
-    "alltoallv": "all_to_all", "alltoallbase": "all_to_all", "broadcast": "broadcast", "reduce": "reduce", "gather": "gather",
-    "scatter": "scatter", "barrier": "barrier",
+    "alltoallv": "all_to_all", "alltoallbase": "all_to_all", "broadcast": "broadcast", "reduce": "reduce",
+    "gather": "gather", "scatter": "scatter", "barrier": "barrier",
 }  # fmt: skip
 KERNEL = re.compile(r"nccl(?:Dev)?Kernel_([A-Za-z]+)", re.ASCII)
 

@@ -221,10 +221,9 @@ class _Machine:
         if value.message is not None:
             self._settle(block.rank, value)
         if self.place[block.rank].get(value.chunk) is not value:
-            raise self._error(
-                step, f"reads {_name(where)} on rank {block.rank}, an older version of chunk {value.chunk} than one that "
-                "the rank has made since; a schedule holds one version of each chunk",
-            )  # fmt: skip
+            where_is = f"{_name(where)} on rank {block.rank}"
+            what = f"reads {where_is}, an older version of chunk {value.chunk} than the rank has made since"
+            raise self._error(step, f"{what}; a schedule holds one version of each chunk")
         return value
 
     def _combine(self, block: Block, chunk: int, source: int, message: object) -> _Value:

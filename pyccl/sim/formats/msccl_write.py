@@ -31,10 +31,8 @@ def write(schedule: Schedule, path: str | Path) -> None:
         raise ConfigError("MSCCL has no barrier")
     in_place = int(schedule.collective != "all_to_all")
     chunks = schedule.nchunks if schedule.collective != "all_to_all" else schedule.size
-    lines = [
-        f'<algo name={quoteattr(schedule.algorithm)} proto="Simple" nchannels="1" nchunksperloop="{chunks}" '
-        f'ngpus="{schedule.size}" coll="{NAMES[schedule.collective]}" inplace="{in_place}">'
-    ]
+    head = f'<algo name={quoteattr(schedule.algorithm)} proto="Simple" nchannels="1" nchunksperloop="{chunks}"'
+    lines = [f'{head} ngpus="{schedule.size}" coll="{NAMES[schedule.collective]}" inplace="{in_place}">']
     for rank in range(schedule.size):
         lines += _gpu(schedule, rank, chunks)
     try:

@@ -166,10 +166,8 @@ class _Parser:
         block = self._int(attributes, "depid", -1, 1 << 20, -1)
         step = self._int(attributes, "deps", -1, MAX_INSTRUCTIONS, -1)
         after = (block, step) if block >= 0 and step >= 0 else None
-        steps[index] = _Raw(
-            self.xml.CurrentLineNumber, kind, self._location(attributes, "src"), self._location(attributes, "dst"), count,
-            after,
-        )  # fmt: skip
+        source, dest = self._location(attributes, "src"), self._location(attributes, "dst")
+        steps[index] = _Raw(self.xml.CurrentLineNumber, kind, source, dest, count, after)
 
     def _location(self, attributes: Mapping[str, str], side: str) -> Location:
         buffer = attributes.get(f"{side}buf", "i")
