@@ -44,7 +44,9 @@ def replay(trace: Trace, alpha: float = 0.0, beta: float = 0.0) -> list[list[flo
         for place in ready:
             node = nodes[place]
             if place not in begin:
-                begin[place] = max([end[place[0], d] for d in node.after] + [begin[place[0], d] for d in node.begun] + [0.0])
+                begin[place] = max(
+                    [end[place[0], d] for d in node.after] + [begin[place[0], d] for d in node.begun] + [0.0]
+                )
                 moved = True
             others = together.get(place, [place])
             if any(other not in begin for other in others) or (place in message and message[place] not in end):

@@ -50,6 +50,6 @@ def _read(path: Path, ranks: int | None) -> Trace:
     if re.match(rb"[A-Z_]+\b", head):
         return layers.read(path, ranks)
     raise ConfigError(
-        f"{path}: begins with {show(head, 20)}; expected Chakra (.et), the PyTorch profiler's .json, GOAL ('num_ranks N') "
-        "or layer text ('HYBRID_TRANSFORMER …')"
+        f"{path}: begins with {show(head, 20)}; expected Chakra (.et), the PyTorch profiler's .json, "
+        "GOAL ('num_ranks N') or layer text ('HYBRID_TRANSFORMER …')"
     )

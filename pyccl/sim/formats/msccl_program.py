@@ -9,7 +9,6 @@ schedule holds. What arrives beside a chunk that is still needed is not received
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pyccl.errors import ConfigError
@@ -103,6 +102,7 @@ class _Machine:
         self.channels: dict[Key, deque[tuple[int, object]]] = defaultdict(deque)
         self.order: dict[tuple[int, int], deque[object]] = defaultdict(deque)  # messages of a pair, unreceived
         self.waiting: dict[Key, list[Block]] = defaultdict(list)
+        self.touched: set[int] = set()  # whose messages the last step has received
         self.by_id = {(block.rank, block.id): block for block in program.blocks}
         for start in program.layout.initial:
             values = {chunk: _Value(chunk) for chunk in start.values()}
@@ -121,24 +121,23 @@ class _Machine:
                 self._do(block, block.code[block.next])
                 block.next += 1
                 ready.append(block)
+                woken = self._woken(block)
             except _Blocked as blocked:
                 self.waiting[blocked.key].append(block)
-            for key in self._woken(block):
+                woken = []
+            for key in [*woken, *(("order", source, block.rank) for source in self.touched)]:
                 ready.extend(self.waiting.pop(key, ()))
         stuck = [block for block in self.program.blocks if block.next < len(block.code)]
         if stuck:
             raise self._stuck(stuck)
         self._end()
 
-    def _woken(self, block: Block) -> Iterator[Key]:
-        yield ("block", block.rank, block.id)
-        if block.send >= 0:
-            yield ("channel", block.rank, block.send, block.channel)
-        for source in {block.recv, *self.touched}:
-            yield ("order", source, block.rank)
+    def _woken(self, block: Block) -> list[Key]:
+        """Return what may have come by a step of `block`."""
+        return [("block", block.rank, block.id), ("channel", block.rank, block.send, block.channel)]
 
     def _do(self, block: Block, step: Instruction) -> None:
-        self.touched: set[int] = set()
+        self.touched = set()
         if step.after is not None:
             other = self.by_id[block.rank, step.after[0]]
             if other.next < step.after[1]:
@@ -261,7 +260,6 @@ class _Machine:
 
     def _end(self) -> None:
         name = self.program.name
-        self.touched = set()
         for rank, final in enumerate(self.program.layout.final):
             for where, chunk in final.items():
                 value = self.held[rank].get(self._location(rank, where))

@@ -19,7 +19,7 @@ MICRO = 1e-6
 
 
 class Measured(NamedTuple):
-    """One row: bytes of the large side, seconds of one call out of place, bus bandwidth in bytes/s, ranks (0: unsaid)."""
+    """One row: bytes of the large side, seconds of a call out of place, bus bandwidth in bytes/s, ranks or 0."""
 
     collective: str
     nbytes: int
@@ -29,7 +29,7 @@ class Measured(NamedTuple):
 
 
 class Ratios(NamedTuple):
-    """``values[i][j]``: fraction of the peak bus bandwidth at ``sizes[i]`` bytes in situation ``columns[j]``, or None."""
+    """``values[i][j]``: fraction of the peak bus bandwidth at ``sizes[i]`` bytes in case ``columns[j]``, or None."""
 
     columns: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -72,7 +72,7 @@ def read(path: str | Path, collective: str | None = None) -> list[Measured]:
             rows.append((int(words[0]), float(figures[0]) * MICRO, float(figures[2]) * GIGA))
             if len(rows) > MAX_ROWS or not all(map(math.isfinite, rows[-1])):
                 raise source.error(f"a number is too large, or there are more than {MAX_ROWS} rows", line=number)
-        if found not in COLLECTIVES:
+        if found is None or found not in COLLECTIVES:
             raise source.error(f"does not say what was measured; pass collective= one of {', '.join(COLLECTIVES)}")
         if not rows:
             raise source.error("has no rows 'size count type redop root time algbw busbw'")
