@@ -84,6 +84,9 @@ Arguments arguments(int kind, int op, int algorithm, int root, py::object input,
 Prepared resolve_or_refuse(PyCommunicator& self, const Arguments& a) {
   try {
     return self.resolve(make_call(a));
+  } catch (const Interrupted& error) {
+    self.core().interrupt(error.what());
+    throw;
   } catch (const std::exception& error) {
     const std::string text = error.what();
     self.refuse(text.substr(0, text.find('\n')), -1);
