@@ -10,8 +10,8 @@ from pyccl.sim.trace import Kind, Trace
 def replay(trace: Trace, alpha: float = 0.0, beta: float = 0.0) -> list[list[float]]:
     """Return when every node ends, per rank.
 
-    A send takes ``alpha + beta · bytes`` and its recv ends no sooner; a collective begins when all its members have come
-    and takes its duration, else ``alpha + beta · bytes``. Nothing else takes turns: lanes are not looked at.
+    A send takes ``alpha + beta · bytes`` and its recv ends no sooner; a collective begins when all its members have
+    come and takes its duration, else ``alpha + beta · bytes``. Nothing else takes turns: lanes are not looked at.
     """
     nodes = {(rank, i): node for rank in range(trace.size) for i, node in enumerate(trace.nodes(rank))}
     sends: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
