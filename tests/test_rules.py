@@ -21,7 +21,7 @@ NEIGHBOURS = {"shm": {"mpi"}, "mpi": {"shm"}}
 LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
-    "schedule", "algorithms", "cost", "tuning", "choice",
+    "schedule", "algorithms", "cost", "sim", "tuning", "choice",
     "checks", "calls", "same",
     "launcher", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap", "survivors",
     "methods", "ending", "operations", "point_to_point", "group", "explain", "runs", "registration",
