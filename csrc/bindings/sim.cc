@@ -65,12 +65,13 @@ py::tuple run(const sim::Play& play, const Array<double>& latency, const Array<s
   s.folded = folded;
   s.most_events = most_events;
   s.routes.links.assign(links.data(), links.data() + links.size());
-  check_length(s.routes.latency.size(), play.pairs(), "latency");
   check_length(s.chunk_bytes.size(), play.nchunks, "chunk_bytes");
   check_length(s.starts.size(), play.size, "starts");
   if (s.routes.ends.empty()) {
     check_length(s.routes.capacity.size(), play.pairs(), "capacity");
+    check_length(s.routes.latency.size(), play.pairs(), "latency");
   } else {
+    if (s.routes.latency.size() != s.routes.capacity.size()) throw py::value_error("latency and capacity differ");
     if (s.routes.ends.size() != static_cast<std::size_t>(play.pairs())) throw py::value_error("ends needs every pair");
     std::int64_t before = 0;
     for (const std::int64_t end : s.routes.ends) {

@@ -16,8 +16,9 @@ void note(int& user, int who) {
 
 // A rank sends one message at a time and receives one at a time: a link that carries messages from one sender only, or
 // to one receiver only, never has two of them.
-Routing::Routing(const Play& play, const Routes& routes) : routes_(routes) {
+Routing::Routing(const Play& play, const Routes& routes) {
   if (routes.ends.empty()) {
+    latency_ = routes.latency;
     limit_ = routes.capacity;
     return;
   }
@@ -34,12 +35,14 @@ Routing::Routing(const Play& play, const Routes& routes) : routes_(routes) {
       note(users[routes.links[at]].receiver, receiver);
     }
   }
+  latency_.assign(routes.ends.size(), 0);
   limit_.assign(routes.ends.size(), std::numeric_limits<double>::infinity());
   shared_ends_.reserve(routes.ends.size());
   at = 0;
   for (std::size_t pair = 0; pair < routes.ends.size(); ++pair) {
     for (; at < routes.ends[pair]; ++at) {
       const int link = routes.links[at];
+      latency_[pair] += routes.latency[link];
       if (users[link].sender == kSeveral && users[link].receiver == kSeveral) shared_.push_back(link);
       else limit_[pair] = std::min(limit_[pair], routes.capacity[link]);
     }

@@ -12,7 +12,7 @@ class Routing {
  public:
   Routing(const Play& play, const Routes& routes);
 
-  double latency(std::int64_t pair) const { return of(routes_.latency, pair); }
+  double latency(std::int64_t pair) const { return of(latency_, pair); }
   /// Bytes/s of the links that no other message can be on at the same time.
   double limit(std::int64_t pair) const { return of(limit_, pair); }
   /// Links that several messages may be on.
@@ -28,8 +28,7 @@ class Routing {
     return values.size() == 1 ? values[0] : values[static_cast<std::size_t>(i)];
   }
 
-  const Routes& routes_;
-  std::vector<double> limit_;
+  std::vector<double> latency_, limit_;
   std::vector<std::int64_t> shared_ends_;
   std::vector<int> shared_;
 };

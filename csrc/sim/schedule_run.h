@@ -10,14 +10,13 @@ namespace pyccl::sim {
 
 /// What lies between sender and receiver of every pair of a Play, in its order.
 struct Routes {
-  std::vector<double> latency;     // seconds: the sum over the links
   std::vector<std::int64_t> ends;  // by pair: where its links end; empty: no two messages ever share a link
   std::vector<int> links;
-  std::vector<double> capacity;  // bytes/s by link; without `ends`: by pair
+  std::vector<double> latency, capacity;  // seconds and bytes/s by link; without `ends` by pair, or one for all
 };
 
 struct Setting {
-  Routes routes;                    // vectors by pair may have one entry for all
+  Routes routes;
   std::vector<double> chunk_bytes;  // one entry: the same for all
   std::vector<double> starts;       // by rank; one entry: the same for all
   double gamma = 0;                 // seconds per byte combined
