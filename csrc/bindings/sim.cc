@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "sim/network.h"
 #include "sim/payload.h"
 #include "sim/schedule_run.h"
 #include "sim/script.h"
@@ -112,6 +113,36 @@ py::array_t<double> push_pull(const Array<double>& compute, double push, double 
   return array_of(finish);
 }
 
+/// A network with the links of its flows, for tests.
+class TestNetwork {
+ public:
+  TestNetwork(const std::vector<double>& capacity, int flows)
+      : capacity_(capacity), network_(capacity, flows), links_(static_cast<std::size_t>(flows)) {}
+
+  void start(std::size_t flow, std::vector<int> links, double bytes, double limit, double now) {
+    for (const int link : links) (void)capacity_.at(static_cast<std::size_t>(link));
+    if (!links_.at(flow).empty() || links.empty()) throw py::value_error("a flow is under way, or has no links");
+    links_[flow] = std::move(links);
+    network_.start(static_cast<int>(flow), links_[flow], bytes, limit, now);
+  }
+  void stop(std::size_t flow) {
+    if (links_.at(flow).empty()) throw py::value_error("no such flow");
+    network_.stop(static_cast<int>(flow));
+    links_[flow].clear();
+  }
+  py::dict settle(double now) {
+    py::dict ends;
+    network_.settle(now, [&](int flow, double end) { ends[py::int_(flow)] = end; });
+    return ends;
+  }
+  double rate(std::size_t flow) const { return links_.at(flow).empty() ? 0.0 : network_.rate(static_cast<int>(flow)); }
+
+ private:
+  std::vector<double> capacity_;
+  sim::Network network_;
+  std::vector<std::vector<int>> links_;
+};
+
 bool run_payload(const Tables& tables, int collective, int size, int root, int nchunks, const std::vector<int>& nodes,
                  int op, std::int64_t divisor, const std::vector<std::int64_t>& counts,
                  const std::vector<py::array>& inputs, std::vector<py::array> outputs) {
@@ -161,6 +192,12 @@ void register_sim(py::module_& m) {
             return array_of(sim::traffic(play, bytes));
           },
           "chunk_bytes"_a);
+  py::class_<TestNetwork>(m, "SimNetwork")
+      .def(py::init<const std::vector<double>&, int>(), "capacity"_a, "flows"_a)
+      .def("start", &TestNetwork::start, "flow"_a, "links"_a, "nbytes"_a, "limit"_a, "now"_a)
+      .def("stop", &TestNetwork::stop, "flow"_a)
+      .def("settle", &TestNetwork::settle, "now"_a)
+      .def("rate", &TestNetwork::rate, "flow"_a);
   m.def("sim_push_pull", &push_pull, "compute"_a, "push"_a, "pull"_a, "push_bandwidth"_a, "pull_bandwidth"_a);
   m.def("sim_payload", &run_payload, "tables"_a, "collective"_a, "size"_a, "root"_a, "nchunks"_a, "nodes"_a, "op"_a,
         "divisor"_a, "counts"_a, "inputs"_a, "outputs"_a);

@@ -67,16 +67,14 @@ void Network::fill(double now) {
       if (f.seen == stamp_) continue;
       f.seen = stamp_;
       f.fixed = false;
+      f.before = f.rate;
       part_flows_.push_back(member.flow);
       for (const int link : f.links) collect(link);
     }
   }
-  before_.clear();
-  for (const int flow : part_flows_) before_.push_back(flows_[flow].rate);
   grow();
-  for (std::size_t i = 0; i < part_flows_.size(); ++i) {
-    const int flow = part_flows_[i];
-    if (flows_[flow].rate != before_[i]) move(flow, before_[i], now);
+  for (const int flow : part_flows_) {
+    if (flows_[flow].rate != flows_[flow].before) move(flow, now);
   }
 }
 
@@ -117,9 +115,9 @@ void Network::grow() {
   }
 }
 
-void Network::move(int flow, double rate, double now) {
+void Network::move(int flow, double now) {
   Flow& f = flows_[flow];
-  f.left = std::max(0.0, f.left - rate * (now - f.since));
+  f.left = std::max(0.0, f.left - f.before * (now - f.since));
   f.since = now;
   f.end = now + f.left / f.rate;
   moved_.push_back(flow);

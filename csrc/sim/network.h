@@ -33,7 +33,7 @@ class Network {
   struct Flow {
     std::span<const int> links;
     std::vector<int> places;  // by link: where in that link's list
-    double left = 0, rate = 0, since = 0, limit = 0, end = 0;
+    double left = 0, rate = 0, before = 0, since = 0, limit = 0, end = 0;
     bool fixed = false;
     std::uint64_t seen = 0;
   };
@@ -49,13 +49,12 @@ class Network {
   void collect(int link);
   void grow();
   void fix(Flow& flow, double rate);
-  void move(int flow, double rate, double now);
+  void move(int flow, double now);
 
   std::vector<Flow> flows_;
   std::vector<Link> links_;
   std::vector<int> touched_;  // links
   std::vector<int> part_links_, part_flows_, moved_;
-  std::vector<double> before_;
   std::uint64_t stamp_ = 0;
 };
 

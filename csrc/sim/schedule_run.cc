@@ -38,20 +38,9 @@ class Run {
   }
 
   Outcome run() {
-    while (!heap_.empty()) {
-      if (network_ && network_->changed() && heap_.top().time > now_) settle();
-      const Event event = heap_.pop();
-      now_ = event.time;
-      if (++out_.events == set_.most_events) throw std::length_error("more events than allowed");
-      const int who = static_cast<int>(event.who());
-      switch (event.kind()) {
-        case kStart: begin(who); break;
-        case kComputed: computed(who); break;
-        case kDrained: drained(who, event.version()); break;
-        default: delivered(who); break;
-      }
-      if (heap_.empty() && network_ && network_->changed()) settle();
-    }
+    do {
+      while (!heap_.empty()) next();
+    } while (overtake());
     for (const Port& port : ports_) {
       if (port.left > 0) deadlock();
     }
@@ -61,7 +50,8 @@ class Run {
 
  private:
   struct Port {
-    int letter = 0;        // the next to leave, or the one under way
+    int letter = -1;       // under way, or waiting in line
+    int next = 0;          // the next to leave
     bool sending = false;  // under way, or waiting in line at its receiver
     bool receiving = false;
     int line_first = -1, line_last = -1;  // senders that wait for this rank
@@ -69,7 +59,8 @@ class Run {
     int left = 0;                         // operations to go
     bool computing = false;
     std::size_t computed = 0;
-    std::vector<int> passes;  // operations with something to combine, in order
+    std::vector<int> overtaken;  // letters before `next` that have not left
+    std::vector<int> passes;     // operations with something to combine, in order
   };
 
   std::uint16_t& state(int rank, int op) { return state_[begins_[rank] + static_cast<std::size_t>(op)]; }
@@ -94,6 +85,21 @@ class Run {
     return sum;
   }
 
+  void next() {
+    if (network_ && network_->changed() && heap_.top().time > now_) settle();
+    const Event event = heap_.pop();
+    now_ = event.time;
+    if (++out_.events == set_.most_events) throw std::length_error("more events than allowed");
+    const int who = static_cast<int>(event.who());
+    switch (event.kind()) {
+      case kStart: begin(who); break;
+      case kComputed: computed(who); break;
+      case kDrained: drained(who, event.version()); break;
+      default: delivered(who); break;
+    }
+    if (heap_.empty() && network_ && network_->changed()) settle();
+  }
+
   void begin(int rank) {
     const Script& script = play_.of(rank);
     for (int op = 0; op < static_cast<int>(script.ops.size()); ++op) {
@@ -116,15 +122,47 @@ class Run {
     }
   }
 
+  bool both_ready(int rank, int index) {
+    const Letter& letter = play_.of(rank).letters[index];
+    return (state(rank, letter.op) & kReady) && (state(right_of(rank, letter.distance), letter.match) & kReady);
+  }
+
   /// Sends the next letter if the port is free and both ends are ready.
   void try_send(int rank) {
     Port& port = ports_[rank];
-    const Script& script = play_.of(rank);
-    if (port.sending || port.letter == static_cast<int>(script.letters.size())) return;
-    const Letter& letter = script.letters[port.letter];
-    if (!(state(rank, letter.op) & kReady)) return;
+    if (port.sending) return;
+    for (std::size_t i = 0; i < port.overtaken.size(); ++i) {
+      if (!both_ready(rank, port.overtaken[i])) continue;
+      port.letter = port.overtaken[i];
+      port.overtaken.erase(port.overtaken.begin() + static_cast<std::ptrdiff_t>(i));
+      return send(rank);
+    }
+    if (port.next == static_cast<int>(play_.of(rank).letters.size()) || !both_ready(rank, port.next)) return;
+    port.letter = port.next++;
+    send(rank);
+  }
+
+  /// Where all wait in program order, a rank's first letter that can leave does: in the runtime sends wait for nobody.
+  bool overtake() {
+    bool any = false;
+    for (int rank = 0; rank < actors_; ++rank) {
+      Port& port = ports_[rank];
+      const int end = static_cast<int>(play_.of(rank).letters.size());
+      int first = port.next;
+      while (!port.sending && first < end && !both_ready(rank, first)) ++first;
+      if (port.sending || first >= end) continue;
+      for (; port.next < first; ++port.next) port.overtaken.push_back(port.next);
+      try_send(rank);
+      any = true;
+    }
+    if (network_ && network_->changed()) settle();
+    return any;
+  }
+
+  void send(int rank) {
+    Port& port = ports_[rank];
+    const Letter& letter = play_.of(rank).letters[port.letter];
     const int to = right_of(rank, letter.distance);
-    if (!(state(to, letter.match) & kReady)) return;
     port.sending = true;
     Port& receiver = ports_[to];
     if (!receiver.receiving) {
@@ -170,7 +208,6 @@ class Run {
     const int to = right_of(rank, letter.distance);
     Port& receiver = ports_[to];
     ports_[rank].sending = false;
-    ++ports_[rank].letter;
     receiver.receiving = false;
     if (receiver.line_first >= 0) {
       const int first = receiver.line_first;
@@ -225,7 +262,8 @@ class Run {
     int named = 0;
     for (int r = 0; r < actors_ && named < 8; ++r) {
       const Script& script = play_.of(r);
-      const auto letter = static_cast<std::size_t>(ports_[r].letter);
+      const auto letter =
+          static_cast<std::size_t>(ports_[r].overtaken.empty() ? ports_[r].next : ports_[r].overtaken[0]);
       if (ports_[r].left == 0 || letter >= script.letters.size()) continue;
       ++named;
       text += " rank " + std::to_string(r) + " cannot send to rank " +
@@ -252,21 +290,5 @@ class Run {
 }  // namespace
 
 Outcome run(const Play& play, const Setting& setting) { return Run(play, setting).run(); }
-
-std::vector<double> traffic(const Play& play, const std::vector<double>& chunk_bytes) {
-  std::vector<double> bytes(static_cast<std::size_t>(play.pairs()));
-  for (int rank = 0; rank < play.size; ++rank) {
-    const Script& script = play.of(rank);
-    for (const Letter& letter : script.letters) {
-      double& sum = bytes[static_cast<std::size_t>(play.pair(rank, letter.pair))];
-      const Operation& op = script.ops[letter.op];
-      for (int i = op.chunks_begin; i < op.chunks_end; ++i) {
-        const int chunk = play.rotates ? play.chunk_of(rank, script.chunks[i]) : script.chunks[i];
-        sum += chunk_bytes[chunk_bytes.size() == 1 ? 0 : static_cast<std::size_t>(chunk)];
-      }
-    }
-  }
-  return bytes;
-}
 
 }  // namespace pyccl::sim

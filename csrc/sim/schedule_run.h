@@ -30,13 +30,10 @@ struct Outcome {
   std::int64_t messages = 0, events = 0;
 };
 
-/// A rank sends one message at a time, in program order, and receives one at a time, in the order in which both ends
-/// became ready; it begins once both are. All bytes of a message leave at the rate that its links allow, and arrive
-/// a latency later. Combining follows the arrival, one pass at a time. Throws std::invalid_argument, naming ranks,
-/// when they wait for each other.
+/// A rank sends one message at a time, in program order unless all wait, and receives one at a time, in the order in
+/// which both ends became ready; it begins once both are. All bytes of a message leave at the rate that its links
+/// allow, and arrive a latency later. Combining follows the arrival, one pass at a time. Throws std::invalid_argument,
+/// naming ranks, when they wait for each other.
 Outcome run(const Play& play, const Setting& setting);
-
-/// What every pair exchanges, by counting.
-std::vector<double> traffic(const Play& play, const std::vector<double>& chunk_bytes);
 
 }  // namespace pyccl::sim

@@ -136,7 +136,8 @@ class Lowering {
     }
   }
 
-  /// Read after write, write after read, write after write, as in pyccl/schedule/views.py.
+  /// Hazards on chunks, as in pyccl/schedule/views.py; but a message is what its chunk was when it was issued, as in
+  /// the runtime, which publishes before it consumes: nothing waits for a send.
   void write_hazards(int r) {
     Script& script = play_.scripts[r];
     std::vector<std::pair<int, int>> edges;  // (before, after)
@@ -158,10 +159,7 @@ class Lowering {
       };
       if (reads_own) after_writer(step.chunk);
       if (local) after_writer(step.source_chunk);
-      if (step.kind == StepKind::Send) {
-        note_reading(step.chunk);
-        continue;
-      }
+      if (step.kind == StepKind::Send) continue;
       if (reader[step.chunk] < 0) after_writer(step.chunk);
       for (int at = reader[step.chunk]; at >= 0; at = readings[at].second) edges.push_back({readings[at].first, op});
       reader[step.chunk] = -1;
@@ -210,6 +208,22 @@ Play lower(const std::vector<std::vector<Step>>& ranks, int size, int nchunks, b
     throw std::invalid_argument("a schedule that rotates has 1, size or size * size chunks");
   Lowering(ranks, play).run();
   return play;
+}
+
+std::vector<double> traffic(const Play& play, const std::vector<double>& chunk_bytes) {
+  std::vector<double> bytes(static_cast<std::size_t>(play.pairs()));
+  for (int rank = 0; rank < play.size; ++rank) {
+    const Script& script = play.of(rank);
+    for (const Letter& letter : script.letters) {
+      double& sum = bytes[static_cast<std::size_t>(play.pair(rank, letter.pair))];
+      const Operation& op = script.ops[letter.op];
+      for (int i = op.chunks_begin; i < op.chunks_end; ++i) {
+        const int chunk = play.rotates ? play.chunk_of(rank, script.chunks[i]) : script.chunks[i];
+        sum += chunk_bytes[chunk_bytes.size() == 1 ? 0 : static_cast<std::size_t>(chunk)];
+      }
+    }
+  }
+  return bytes;
 }
 
 }  // namespace pyccl::sim

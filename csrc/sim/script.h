@@ -53,4 +53,7 @@ struct Play {
 /// received, or another chunk is received than sent.
 Play lower(const std::vector<std::vector<Step>>& ranks, int size, int nchunks, bool rotates);
 
+/// Bytes that every pair exchanges, by counting; `chunk_bytes` may have one entry for all.
+std::vector<double> traffic(const Play& play, const std::vector<double>& chunk_bytes);
+
 }  // namespace pyccl::sim

@@ -7,21 +7,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from pyccl.algorithms import get_algorithm
 from pyccl.collectives import chunk_range
 from pyccl.cost import COSTS, Hockney, predict
 
 Floats = NDArray[np.float64]
-
-_ALWAYS = frozenset(
-    {
-        ("all_reduce", "ring"), ("all_reduce", "two_shot"), ("all_reduce", "one_shot"),
-        ("reduce_scatter", "ring"), ("reduce_scatter", "direct"), ("reduce_scatter", "pairwise"),
-        ("all_gather", "ring"), ("all_gather", "direct"), ("all_gather", "bruck"),
-        ("all_to_all", "direct"), ("all_to_all", "pairwise"), ("all_to_all", "bruck"),
-        ("barrier", "one_shot"), ("barrier", "dissemination"),
-    }
-)  # fmt: skip
-"""Closed forms that are exact for every number of ranks, and hold for every rank; a test compares with events."""
 
 # Steps of the rings, and the distance from a rank to the chunk that it receives last, counted downwards.
 _RINGS = MappingProxyType({"all_reduce": 2, "reduce_scatter": 1, "all_gather": 1})
@@ -56,8 +46,13 @@ def ring_progress(starts: Floats, step: float, steps: int) -> Floats:
 
 
 def closed_form(collective: str, algorithm: str, size: int, nbytes: int, network: Hockney) -> float | None:
-    """Return the seconds after which all ranks end, if the closed form is exact for equal chunks; else None."""
-    if (collective, algorithm) not in _ALWAYS or (collective, algorithm) not in COSTS:
+    """Return the seconds after which all ranks end, if there is a formula that holds for each of them; else None.
+
+    It is exact for equal chunks: a test compares with events for many sizes.
+    """
+    entry = get_algorithm(collective, algorithm)
+    ours = entry.function.__module__.startswith("pyccl.algorithms.")  # not what a user has put in its place
+    if not (entry.symmetric and ours and (collective, algorithm) in COSTS):
         return None
     return predict(collective, algorithm, size, nbytes, network)
 
