@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -35,9 +37,8 @@ def test_units(text: str, kind: str, value: float) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_quantity(value: object, kind: str, says: str) -> None:
-    with pytest.raises(ConfigError, match="^latency") as error:
+    with pytest.raises(ConfigError, match=f"latency.*{re.escape(says)}"):
         quantity.parse(value, kind, "latency")  # type: ignore[arg-type]
-    assert says in str(error.value)
 
 
 def test_whole_and_positive() -> None:
@@ -55,7 +56,5 @@ def test_text_is_read_back(value: float, kind: str) -> None:
 
 @given(st.text(max_size=40), st.sampled_from(["size", "time", "rate", "money", "price"]))
 def test_any_text_is_a_quantity_or_a_config_error(text: str, kind: str) -> None:
-    try:
+    with contextlib.suppress(ConfigError):
         assert quantity.parse(text, kind, "x") >= 0
-    except ConfigError:
-        pass

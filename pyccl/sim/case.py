@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +41,9 @@ class Case:
     def _tables(self) -> tuple[Sequence[NDArray[np.int32]], int]:
         size = self.cluster.size
         if self.symmetric:
-            table, nchunks = record_first(get_algorithm(self.collective, self.algorithm).function, self.collective, size)
+            table, nchunks = record_first(
+                get_algorithm(self.collective, self.algorithm).function, self.collective, size
+            )
             return [table], nchunks
         nodes = self.cluster.host_of.tolist()
         schedule = build(self.collective, self.algorithm, size, self.root, nodes)

@@ -85,7 +85,8 @@ class Cluster:
 
     @classmethod
     def dragonfly(cls, groups: int, routers: int, hosts: int, nic: Quantity, latency: Quantity, *,
-                  local: Quantity | None = None, between: Quantity | None = None, **settings: Any) -> Cluster:  # fmt: skip
+                  local: Quantity | None = None, between: Quantity | None = None,
+                  **settings: Any) -> Cluster:  # fmt: skip
         """Groups of routers, with links of `local` bytes/s in a group and one of `between` from group to group."""
         return cls("dragonfly", groups=groups, routers=routers, hosts=hosts, nic=nic, latency=latency, local=local,
                    between=between, **settings)  # fmt: skip

@@ -70,8 +70,8 @@ def _dragonfly(settings: Settings, nodes: Nodes) -> Dragonfly:
     groups, routers = settings["groups"], settings["routers"]
     host, _ = _host_of_port(nodes)
     per_router = -(-(int(host[-1]) + 1) // (groups * routers))
-    rates = [settings.get(key, nodes[0].nic) for key in ("local", "between")]
-    return Dragonfly(groups, routers, host // per_router, *rates, nodes[0].latency)
+    local, between = (settings.get(key, nodes[0].nic) for key in ("local", "between"))
+    return Dragonfly(groups, routers, host // per_router, local, between, nodes[0].latency)
 
 
 def _wan(settings: Settings, nodes: Nodes, half: bool) -> Wan:

@@ -80,7 +80,9 @@ def node_types(topology: str, settings: Mapping[str, Any]) -> tuple[NodeType, ..
         node, names = types[0], _needed(settings, "sites", topology)
         rest = {**rows[0]}
         rest.pop("hosts")
-        return tuple(NodeType(**{**rest, "name": f"site {i}", "hosts": n}) for i, n in enumerate(split(node.hosts, names)))
+        return tuple(
+            NodeType(**{**rest, "name": f"site {i}", "hosts": n}) for i, n in enumerate(split(node.hosts, names))
+        )
     return types
 
 
@@ -91,7 +93,9 @@ def _hosts_of_grid(topology: str, settings: Mapping[str, Any]) -> dict[str, int]
     for length in _needed(settings, "dims", topology):
         hosts *= length
     if settings.get("hosts", hosts) != hosts:
-        raise SettingError("hosts", f"dims {settings['dims']} have {hosts} hosts, not {settings['hosts']}; leave hosts out")
+        raise SettingError(
+            "hosts", f"dims {settings['dims']} have {hosts} hosts, not {settings['hosts']}; leave hosts out"
+        )
     return {"hosts": hosts}
 
 

@@ -46,6 +46,8 @@ def carry(
 
     Raises
     ------
+    TypeError
+        If the payload has a dtype that no collective moves.
     ValueError
         If the payload does not fit the collective, or the operation is not defined on its dtype.
     """
@@ -55,6 +57,11 @@ def carry(
     codes = _core.kernels_codes()["ops"]
     if op not in codes or op in ("user", "premul_sum"):
         raise ValueError(f"op must be one of {', '.join(sorted(set(codes) - {'user', 'premul_sum'}))}, got {op!r}")
+    dtype = _core.kernels_codes()["dtypes"].get(payload[root].dtype.name)
+    if dtype is None:
+        raise TypeError(f"payload has {payload[root].dtype}, which no collective moves")
+    if schedule.row.reduces and not _core.kernels_supports(codes[op], dtype):
+        raise ValueError(f"{op} is not defined on {payload[root].dtype}")
     kind, divisor = (codes["sum"], size) if op == "avg" else (codes[op], 1)
     nothing = payload[root][:0]
     inputs = [np.ascontiguousarray(x if schedule.initial(rank) else nothing) for rank, x in enumerate(payload)]

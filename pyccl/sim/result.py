@@ -49,6 +49,12 @@ class CollectiveResult:
     outputs: list[NDArray[Any]] | None
     _traffic: Callable[[], tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = field(repr=False)
 
+    def __str__(self) -> str:
+        return (
+            f"{self.collective} {self.algorithm} of {self.nbytes} bytes on {self.cluster.size} ranks: "
+            f"{self.time * 1e3:.6g} ms, busbw {self.busbw / 1e9:.4g} GB/s ({self.method})"
+        )
+
     @property
     def algbw(self) -> float:
         """Bytes/s of the large side."""
@@ -65,7 +71,7 @@ class CollectiveResult:
         source, destination, moved = self._traffic()
         ends, links = self.cluster.routes(source, destination)
         each = np.repeat(moved, np.diff(ends, prepend=0))
-        return np.bincount(links, weights=each, minlength=len(self.cluster.bandwidth))
+        return np.bincount(links, weights=each, minlength=len(self.cluster.bandwidth)).astype(np.float64)
 
     @cached_property
     def link_utilisation(self) -> NDArray[np.float64]:

@@ -73,4 +73,5 @@ def ring_finish(collective: str, size: int, nbytes: int, network: Hockney) -> Fl
     shift = 1 if collective == "reduce_scatter" else 0
     chunk = (np.arange(size) - steps - shift) % size
     fewer = np.where(chunk < larger, 0, size - chunk)
-    return (steps - fewer) * first + fewer * last
+    received = (steps - fewer) * first + fewer * last
+    return np.maximum(received, np.roll(received, -1))  # a rank ends when its last message has been taken, too

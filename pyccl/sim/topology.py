@@ -221,7 +221,7 @@ class Wan:
 
 @dataclass(frozen=True)
 class Graph:
-    """Any graph of hosts and switches; routes have the least latency, then the fewest links, then the lowest numbers."""
+    """Any graph of hosts and switches; routes have the least latency, then the fewest links, then the lowest ones."""
 
     hosts: tuple[str, ...]
     ends: tuple[tuple[str, str], ...]
