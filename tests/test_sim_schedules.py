@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -94,6 +96,26 @@ def test_a_deadlock_names_the_ranks(registered: Any) -> None:
     name = registered(deadlock, "all_reduce")
     with pytest.raises(ConfigError, match="deadlocks: rank 0 cannot send to rank 1; rank 1 cannot"):
         simulate_collective(switch(2), "all_reduce", 8, algorithm=name)
+
+
+def test_a_run_that_would_need_too_much_memory_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="too many steps for events"):
+        simulate_collective(switch(20_000), "all_reduce", "64 MiB", algorithm="ring", fidelity="events")
+
+
+def test_ctrl_c_ends_a_long_run() -> None:
+    code = """
+import signal, threading, os
+from pyccl.sim import Cluster, simulate_collective
+cluster = Cluster.switch(hosts=8000, nic="1 GB/s", latency="1 us")
+threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    simulate_collective(cluster, "all_reduce", "64 MiB", algorithm="ring", fidelity="events")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "interrupted\n", done.stderr
 
 
 def test_sends_wait_for_nobody_in_the_end(registered: Any) -> None:

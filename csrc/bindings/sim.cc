@@ -65,6 +65,10 @@ py::tuple run(const sim::Play& play, const Array<double>& latency, const Array<s
   s.gamma = gamma;
   s.folded = folded;
   s.most_events = most_events;
+  s.look_up = [] {
+    const py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  };
   s.routes.links.assign(links.data(), links.data() + links.size());
   check_length(s.chunk_bytes.size(), play.nchunks, "chunk_bytes");
   check_length(s.starts.size(), play.size, "starts");

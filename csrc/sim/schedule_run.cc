@@ -14,6 +14,9 @@ namespace {
 
 enum Kind : unsigned { kStart, kComputed, kDrained, kDelivered };
 
+constexpr std::size_t kMostState = std::size_t{1} << 30;  // operations of all ranks, two bytes each
+constexpr std::int64_t kLookUp = 1 << 20;                 // events
+
 constexpr std::uint16_t kReady = 0x8000;  // the rest counts what is missing: operations before, then messages after
 
 class Run {
@@ -23,6 +26,7 @@ class Run {
         ports_(actors_), begins_(actors_ + 1), pair_bytes_(setting.folded ? play.pair_src.size() : play.pairs()) {
     out_.finish.assign(actors_, 0);
     for (int r = 0; r < actors_; ++r) begins_[r + 1] = begins_[r] + play.of(r).ops.size();
+    if (begins_.back() > kMostState) throw std::length_error("too many steps for events: 2 bytes each are over 2 GiB");
     state_.resize(begins_.back());
     for (int r = 0; r < actors_; ++r) {
       const Script& script = play.of(r);
@@ -90,6 +94,7 @@ class Run {
     const Event event = heap_.pop();
     now_ = event.time;
     if (++out_.events == set_.most_events) throw std::length_error("more events than allowed");
+    if (out_.events % kLookUp == 0 && set_.look_up) set_.look_up();
     const int who = static_cast<int>(event.who());
     switch (event.kind()) {
       case kStart: begin(who); break;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "sim/script.h"
@@ -22,6 +23,7 @@ struct Setting {
   double gamma = 0;                 // seconds per byte combined
   bool folded = false;              // one rank stands for all: they rotate, and nothing tells them apart
   std::int64_t most_events = 0;     // 0: no limit
+  std::function<void()> look_up;    // called now and then; may throw
 };
 
 struct Outcome {

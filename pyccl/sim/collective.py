@@ -168,5 +168,5 @@ def _static(case: Case) -> tuple[Floats, str] | None:
 def _events(case: Case, most_events: int) -> tuple[Floats, NDArray[np.float64], int]:
     try:
         return case.run(folded=False, most_events=most_events)
-    except (ValueError, IndexError) as error:  # std::invalid_argument, std::length_error
+    except ValueError as error:
         raise ConfigError(f"{case.collective} {case.algorithm} on {case.cluster.size} ranks: {error}") from None
