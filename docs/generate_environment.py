@@ -13,7 +13,13 @@ def page() -> str:
     """Return the tables as Markdown."""
     lines = ["| variable | default | allowed | meaning |", "|---|---|---|---|"]
     lines += [f"| `{v.name}` | {v.default} | {v.allowed} | {v.help} |" for v in config.variables().values()]
-    lines += ["", "These are read by the build and the tests only:", "", "| variable | meaning |", "|---|---|"]
+    lines += [
+        "",
+        "These are read by the build, the tests and `pyccl.launch` only:",
+        "",
+        "| variable | meaning |",
+        "|---|---|",
+    ]
     lines += [f"| `{name}` | {meaning} |" for name, meaning in config.ELSEWHERE.items()]
     return "\n".join(lines) + "\n"
 

@@ -10,7 +10,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pyccl.errors import ConfigError, Timeout
-from pyccl.mpi_bootstrap import TIMEOUT, MpiBootstrap, find_launcher, import_mpi
+from pyccl.launcher import find_launcher
+from pyccl.mpi_bootstrap import TIMEOUT, MpiBootstrap, import_mpi
 
 if TYPE_CHECKING:
     from pyccl import _core

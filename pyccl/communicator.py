@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from pyccl.checks import flag, seconds, split_arguments
 from pyccl.choice import algorithm_code, hand_thresholds
 from pyccl.collectives import COLLECTIVES
 from pyccl.ending import Ending
+from pyccl.errors import CommError
 from pyccl.explain import Explanation
 from pyccl.links import connect
 from pyccl.methods import announced
@@ -21,6 +23,8 @@ from pyccl.ops import Op
 from pyccl.registration import RegisteredMemory, Registrations
 from pyccl.same import compare, digests
 from pyccl.schedule import verify
+from pyccl.shared_bootstrap import SharedBootstrap
+from pyccl.survivors import Regroup, regroup_mpi
 from pyccl.tuning import Tuning
 
 __all__ = ["Communicator"]
@@ -107,7 +111,9 @@ class Communicator(Ending, RegisteredMemory):
             self._core.algorithm_index(name)
         hand_thresholds(self._core, self.tuning, settings.algorithm, m.nodes, deterministic=self.deterministic)
         self._registrations = Registrations(self._core)
-        if isinstance(bootstrap, MpiBootstrap):
+        self._regroup = None if several else Regroup(m.notes, self.rank, self.size, self._core.gone, self._timeout)
+        self._shrunk = False
+        if isinstance(bootstrap, (MpiBootstrap, SharedBootstrap)):
             bootstrap.on_wait = self._core.look  # a death ends these waits, too
         self._begin(self._core, bootstrap, self._registrations.forget)
 
@@ -140,8 +146,45 @@ class Communicator(Ending, RegisteredMemory):
         child = self._bootstrap.split(color, key)
         if child is None:
             return None
+        return self._rebuild(child)
+
+    def shrink(self, timeout: float | None = None) -> Communicator:
+        """Return a new communicator of the ranks that are left. Collective among those; this one stays broken.
+
+        Ranks that have died or closed this communicator are left out; the others keep their order. A rank that dies
+        during the call is left out, too. Arrays registered with this communicator are plain ones for the new one.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for the others; default: the communicator's.
+
+        Raises
+        ------
+        CommError
+            If this communicator is not broken (``split(0)`` copies a good one), has been shrunk already, or has ranks
+            of several nodes and MPI cannot go on after a death.
+        Timeout
+            If a rank that lives has not called it; it may be called again.
+        """
+        self._check_open()
+        limit = self._timeout if timeout is None else seconds(timeout)
+        with suppress(CommError):
+            self._core.look()  # a death that no operation has met yet
+        if not self._core.broken():
+            raise CommError("shrink: the communicator is not broken; split(0) makes a copy of it")
+        if self._shrunk:
+            raise CommError("shrink: there is a new communicator already; shrink that one")
+        if self._regroup is not None:
+            comm = self._regroup.run(self._rebuild, Communicator.close, limit)
+        else:
+            comm = regroup_mpi(self._bootstrap, self._rebuild, Communicator.close, limit)
+        self._shrunk = True
+        return comm
+
+    def _rebuild(self, bootstrap: Bootstrap) -> Communicator:
         comm = Communicator.__new__(Communicator)
-        comm._start(child, self._settings, self._timeout, self.deterministic)
+        comm._start(bootstrap, self._settings, self._timeout, self.deterministic)
         return comm
 
     @announced

@@ -189,12 +189,13 @@ class Settings:
     )
 
 
-# Read by the build and by the tests; the library itself ignores them.
+# Read by the build, the tests and the launcher; no settings of the library.
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {
         "PYCCL_WERROR": "Build: `1` makes compiler warnings errors.",
         "PYCCL_SANITIZE": "Build: `address,undefined` or `thread` builds an instrumented extension.",
         "PYCCL_JOBS": "Build: how many compilers run at once (default: the cores available).",
+        "PYCCL_LAUNCHED": "Set by `python -m pyccl.launch` for its ranks: pyccl ends MPI, unless a rank has died.",
         "PYCCL_TEST_MPI": "Tests: `mpich` or `openmpi`, the MPI that must be found; without it, whichever is there.",
     }
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from pyccl._core import forgo_mpi_end
 from pyccl.errors import CommError, Error
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def _close(core: Core, bootstrap: Bootstrap, forget: Callable[[], None], patienc
         core.close(patience)
     finally:
         forget()
+        if core.lost():
+            forgo_mpi_end()
         if not core.broken():  # MPI frees a communicator with all its ranks: with a dead one that would hang
             bootstrap.close()
 

@@ -7,11 +7,13 @@ stopped, is not taken for dead. Nothing else travels here, and nobody listens on
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import hmac
 import logging
 import secrets
+import selectors
 import socket
 import struct
 import threading
@@ -19,6 +21,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pyccl.bootstrap import Bootstrap
 
@@ -29,6 +32,7 @@ _RECORD = struct.Struct("<16s16sHB64s")  # secret, host, port, number of address
 _HELLO = struct.Struct("<16sii")  # secret, from, to
 _PATIENCE = 10.0  # seconds until all links must stand
 _ATTEMPT = 2.0  # seconds for one address, or one visitor
+_VISITORS = 64  # who may be on the doorstep at once; the oldest go first
 _IDLE, _INTERVAL, _PROBES = 3, 1, 5  # seconds of silence until the first keepalive, between them, and how many
 _SIOCGIFADDR = 0x8915
 
@@ -51,10 +55,14 @@ def connect(bootstrap: Bootstrap, nodes: Sequence[int]) -> list[tuple[int, int]]
     rank = bootstrap.rank
     peers = neighbours(rank, nodes)
     expected = {peer for peer in peers if peer > rank}
+    here = _host()
+    hosts = bootstrap.allgather(here)
+    near = all(hosts[peer] == here for peer in expected)
     with socket.socket() as server:
-        server.bind(("", 0))  # closed again in a moment; visitors without the secret are turned away
+        # closed again in a moment; visitors without the secret are turned away
+        server.bind(("127.0.0.1" if near else "", 0))
         if expected:
-            server.listen(len(nodes))
+            server.listen(len(nodes) + _VISITORS)
         places = [_unpack(data) for data in bootstrap.allgather(_pack(server.getsockname()[1]))]
         secret = places[0].secret
         found: dict[int, socket.socket] = {}
@@ -124,8 +132,11 @@ def _answer(secret: bytes) -> bytes:
 
 
 def _exactly(link: socket.socket, count: int) -> bytes:
+    """Receive `count` bytes, all of them within the time limit of the socket."""
+    end = time.monotonic() + (link.gettimeout() or 0)
     data = b""
     while len(data) < count:
+        link.settimeout(max(1e-3, end - time.monotonic()))
         more = link.recv(count - len(data))
         if not more:
             raise OSError("the link has ended")
@@ -158,23 +169,61 @@ def _reach(there: _Place, here: _Place, secret: bytes, rank: int, peer: int) -> 
 def _accept(
     server: socket.socket, secret: bytes, rank: int, expected: set[int], found: dict[int, socket.socket]
 ) -> None:
+    """Let in who is expected and knows the secret; visitors who are slow to say it keep nobody waiting."""
     end = time.monotonic() + _PATIENCE
-    while expected - set(found) and time.monotonic() < end:
-        server.settimeout(max(0.01, end - time.monotonic()))
-        try:
-            link, _ = server.accept()
-        except OSError:
-            continue
-        try:
-            link.settimeout(_ATTEMPT)
-            said, source, target = _HELLO.unpack(_exactly(link, _HELLO.size))
-            if hmac.compare_digest(said, secret) and source in expected and source not in found and target == rank:
-                link.sendall(_answer(secret))
-                found[source] = link
-                continue
-        except OSError:
-            pass
-        link.close()
+    server.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(server, selectors.EVENT_READ)
+        visitors: dict[socket.socket, tuple[float, bytes]] = {}  # since when, and what they have said so far
+        while expected - set(found) and time.monotonic() < end:
+            for key, _ in selector.select(0.1):
+                if key.fileobj is server:
+                    _open(server, selector, visitors)
+                elif _heard(link := cast("socket.socket", key.fileobj), visitors):
+                    selector.unregister(link)
+                    _welcome(link, visitors.pop(link)[1], secret, rank, expected, found)
+            late = [link for link, (since, _) in visitors.items() if time.monotonic() - since > _ATTEMPT]
+            for link in late + list(visitors)[: max(0, len(visitors) - _VISITORS)]:
+                if visitors.pop(link, None):
+                    selector.unregister(link)
+                    link.close()
+        for link in visitors:
+            link.close()
+
+
+def _open(
+    server: socket.socket, selector: selectors.BaseSelector, visitors: dict[socket.socket, tuple[float, bytes]]
+) -> None:
+    with contextlib.suppress(OSError):
+        link, _ = server.accept()
+        link.setblocking(False)
+        selector.register(link, selectors.EVENT_READ)
+        visitors[link] = time.monotonic(), b""
+
+
+def _heard(link: socket.socket, visitors: dict[socket.socket, tuple[float, bytes]]) -> bool:
+    """Return whether a visitor has said all, or ended."""
+    since, said = visitors[link]
+    try:
+        more = link.recv(_HELLO.size - len(said))
+    except BlockingIOError:
+        return False
+    except OSError:
+        more = b""
+    visitors[link] = since, said + more
+    return not more or len(said + more) == _HELLO.size
+
+
+def _welcome(
+    link: socket.socket, hello: bytes, secret: bytes, rank: int, expected: set[int], found: dict[int, socket.socket]
+) -> None:
+    with contextlib.suppress(OSError, struct.error):
+        said, source, target = _HELLO.unpack(hello)
+        if hmac.compare_digest(said, secret) and source in expected and source not in found and target == rank:
+            link.sendall(_answer(secret))  # 16 bytes fit the buffer of a new socket
+            found[source] = link
+            return
+    link.close()
 
 
 def _keep_alive(link: socket.socket) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyccl import _core
+from pyccl.arrays import NumpyArray
 from pyccl.bootstrap import Bootstrap
 from pyccl.config import Settings
 
@@ -35,6 +36,8 @@ class Membership:
         Their process ids.
     segment : Segment or None
         The memory that they share; None for a rank that has its node for itself.
+    notes : array of uint8, or None
+        The segment's pages for `pyccl.survivors`; they outlive the segment.
     cores : int
         Cores that the node's ranks may use together.
     crowded : bool
@@ -51,6 +54,7 @@ class Membership:
     node_ranks: tuple[int, ...]
     pids: tuple[int, ...]
     segment: _core.Segment | None
+    notes: NumpyArray | None
     cores: int
     crowded: bool
     spin: float
@@ -101,7 +105,7 @@ def join(bootstrap: Bootstrap, settings: Settings) -> Membership:
     """
     rank, size = bootstrap.rank, bootstrap.size
     if size == 1:
-        return Membership((0,), (0,), (os.getpid(),), None, len(os.sched_getaffinity(0)), False, _SPIN, 0)
+        return Membership((0,), (0,), (os.getpid(),), None, None, len(os.sched_getaffinity(0)), False, _SPIN, 0)
     own = _core.Segment.create(size)
     record = _RECORD.pack(
         os.getpid(), own.fd, os.getsid(0), _autogrouped(), own.nonce, _host_hint(rank, settings), _affinity(),
@@ -152,6 +156,7 @@ def _describe(
         node_ranks=node_ranks,
         pids=tuple(peers[r][0] for r in node_ranks),
         segment=segment if len(node_ranks) > 1 else None,
+        notes=segment.notes if len(node_ranks) > 1 else None,
         cores=cores,
         crowded=crowded,
         spin=spin,

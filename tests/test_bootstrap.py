@@ -16,7 +16,7 @@ import pytest
 import pyccl
 from pyccl.bootstrap import Bootstrap, SingleBootstrap, ThreadBootstrap
 from pyccl.errors import Timeout
-from pyccl.mpi_bootstrap import find_launcher
+from pyccl.launcher import find_launcher
 from tests import mpi
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -156,40 +156,6 @@ def test_an_exception_that_ends_the_program_is_told_too() -> None:
     assert "rank 0 aborted it: ZeroDivisionError: by zero" in ended[1].stdout
 
 
-@pytest.mark.parametrize("how", ["comm.all_reduce(np.ones(5))", "comm.recv(np.empty(3), 1)", "queued()"])
-def test_ctrl_c_ends_a_wait_and_everybody_learns_who_was_interrupted(how: str) -> None:
-    code = f"""
-    comm = start()
-    comm.barrier()
-    def queued():
-        comm.all_reduce_async(np.ones(3))
-        comm.barrier()
-    sent = []
-    def interrupt():
-        sent.append(time.monotonic())
-        os.kill(os.getpid(), signal.SIGINT)
-    if rank == 0:
-        threading.Timer(0.3, interrupt).start()
-        try:
-            {how}
-        except KeyboardInterrupt as error:
-            print(time.monotonic() - sent[0], repr(error))
-    else:
-        time.sleep(1.0)
-        print(outcome(lambda: comm.barrier()))
-    print(outcome(lambda: comm.barrier()))
-    """
-    ended = processes.run(code, 3)
-    first, later = ended[0].stdout.splitlines()
-    assert float(first.split()[0]) < 0.5, first  # 0.2 s is promised; other tests share the cores
-    assert "KeyboardInterrupt()" in first
-    for line in (later, *ended[1].stdout.splitlines(), *ended[2].stdout.splitlines()):
-        kind, text, _ = parts(line)
-        assert kind == "PeerAborted"
-        assert "rank 0 was interrupted by KeyboardInterrupt" in text
-        assert "EMPTY" not in text
-
-
 def test_a_timeout_says_who_how_long_and_what_they_did_last() -> None:
     code = """
     comm = start()

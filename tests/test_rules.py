@@ -23,9 +23,9 @@ LAYERS = (
     "config", "arrays", "ops", "collectives",
     "schedule", "algorithms", "cost", "sim", "tuning", "choice",
     "checks", "calls", "same",
-    "mpi_bootstrap", "bootstrap", "membership", "links",
+    "launcher", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap", "survivors",
     "methods", "ending", "operations", "point_to_point", "group", "explain", "runs", "registration",
-    "communicator", "world", "__init__", "bench",
+    "communicator", "world", "__init__", "bench", "launch",
 )  # fmt: skip
 
 

@@ -84,6 +84,9 @@ Arguments arguments(int kind, int op, int algorithm, int root, py::object input,
 Prepared resolve_or_refuse(PyCommunicator& self, const Arguments& a) {
   try {
     return self.resolve(make_call(a));
+  } catch (const Interrupted& error) {
+    self.core().interrupt(error.what());
+    throw;
   } catch (const std::exception& error) {
     const std::string text = error.what();
     self.refuse(text.substr(0, text.find('\n')), -1);
@@ -135,6 +138,15 @@ void release(PyCommunicator& self, std::uint32_t number) {
   }
 }
 
+/// The pages on which survivors write; they keep the mapping.
+py::array notes(const shm::Segment& segment) {
+  const auto ranks = static_cast<int>(segment.hub().ranks);
+  const py::capsule owner(new shm::Mapping(segment.mapping()), [](void* p) { delete static_cast<shm::Mapping*>(p); });
+  char* const data = segment.base() + shm::notes_offset(ranks);
+  return py::array_t<std::uint8_t>({py::ssize_t{ranks}, py::ssize_t{shm::kNoteBytes}},
+                                   reinterpret_cast<std::uint8_t*>(data), owner);
+}
+
 }  // namespace
 
 void register_communicator(py::module_& m) {
@@ -150,6 +162,7 @@ void register_communicator(py::module_& m) {
           "pid"_a, "fd"_a, "ranks"_a, "nonce"_a)
       .def_property_readonly("fd", &shm::Segment::fd)
       .def_property_readonly("nonce", [](const shm::Segment& s) { return py::bytes(s.nonce()); })
+      .def_property_readonly("notes", &notes)
       .def("close_descriptor", &shm::Segment::close_descriptor);
   py::class_<PyWork>(m, "Work")
       .def("__repr__", [](const PyWork& w) { return std::string("<pyccl.Work ") + (w.done() ? "done>" : "running>"); })
@@ -240,6 +253,7 @@ void register_communicator(py::module_& m) {
           py::call_guard<py::gil_scoped_release>())
       .def("look", [](PyCommunicator& c) { c.core().health().look(); })
       .def("lost", [](PyCommunicator& c) { return c.core().health().lost(); })
+      .def("gone", [](PyCommunicator& c) { return c.core().health().gone(); })
       .def("broken", [](PyCommunicator& c) { return c.core().health().broken(); });
   m.def("set_bfloat16", &set_bfloat16, "type_number"_a);
 }

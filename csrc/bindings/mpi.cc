@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 #include "mpi/mpi_remote.h"
@@ -43,6 +44,15 @@ void register_mpi(py::module_& m) {
            "size"_a, "max_message"_a = MpiHandles{}.max_message)
       .def_property_readonly("pending", &MpiRemote::pending);
   m.def("mpi_library_version", &mpi_library_version, "library"_a);
+  m.def(
+      "prepare_mpi_end",
+      [](const std::string& library) {
+        prepare_mpi_end(library);
+        static const bool once = Py_AtExit(&end_mpi) == 0;  // after all Python has run, before mpi4py's own
+        if (!once) throw std::runtime_error("no room for a function at the interpreter's end");
+      },
+      "library"_a);
+  m.def("forgo_mpi_end", &forgo_mpi_end);
 }
 
 }  // namespace pyccl::bindings

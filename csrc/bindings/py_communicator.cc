@@ -67,8 +67,13 @@ Prepared PyCommunicator::resolve(const Call& call) {
     p.call = call;
     if (core_.prepare(p)) return p;
     const std::string name = core_.algorithm_name(p.call.algorithm);
-    const auto built = build_(static_cast<int>(p.call.kind), name, p.call.root).cast<py::tuple>();
-    core_.add_program(p.call.algorithm, make_schedule(core_, p.call.kind, p.call.root, built));
+    try {
+      const auto built = build_(static_cast<int>(p.call.kind), name, p.call.root).cast<py::tuple>();
+      core_.add_program(p.call.algorithm, make_schedule(core_, p.call.kind, p.call.root, built));
+    } catch (py::error_already_set& raised) {
+      if (raised.matches(PyExc_Exception)) throw;
+      throw PyInterrupted(std::move(raised));  // Ctrl-C, which nobody may take for an argument's error
+    }
   }
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <system_error>
 
 #include "comm/verdict.h"
 #include "core/error.h"
@@ -55,6 +56,11 @@ void Communicator::share(Region& region, const shm::Descriptor& memory, std::int
       region.mappings.emplace_back(theirs.get(), mapped);
       region.bases[rank] = region.mappings.back().base() + offer.start;
     }
+  } catch (const std::system_error& error) {
+    // whose files are gone is about to be dead: that is the reason then
+    if (error.code() == std::errc::no_such_file_or_directory || error.code() == std::errc::no_such_process)
+      await_word();
+    failure = error.what();
   } catch (const std::exception& error) {
     failure = error.what();
   }

@@ -92,12 +92,18 @@ void Health::look() {
   raise();
 }
 
-std::vector<int> Health::lost() {
+std::vector<int> Health::gone() {
   if (node_) node_->find_dead();
   std::vector<int> ranks;
-  for (std::size_t r = 0; r < nodes_.size(); ++r) {
-    if (fate(static_cast<int>(r)).load() == Fate::Lost) ranks.push_back(static_cast<int>(r));
+  for (int r = 0; r < static_cast<int>(nodes_.size()); ++r) {
+    if (fate(r).load() != Fate::Alive) ranks.push_back(r);
   }
+  return ranks;
+}
+
+std::vector<int> Health::lost() {
+  std::vector<int> ranks = gone();
+  std::erase_if(ranks, [this](int r) { return fate(r).load() != Fate::Lost; });
   return ranks;
 }
 

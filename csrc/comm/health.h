@@ -38,6 +38,8 @@ class Health {
   void look();
   /// Ranks that have died, as far as this one knows.
   std::vector<int> lost();
+  /// Those, and the ones that have said goodbye.
+  std::vector<int> gone();
   /// Says goodbye: from now on the end of this process is no death.
   void leave();
   /// In the child of a fork: its copies of the links would outlive their owner.

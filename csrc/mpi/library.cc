@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
+
 #include "core/error.h"
 #include "mpi/mpi_remote.h"
 
@@ -21,7 +23,31 @@ void* Library::symbol(const char* name) const {
   return found;
 }
 
+namespace {
+
+int (*finalize)() = nullptr;
+int (*initialized)(int*) = nullptr;
+int (*finalized)(int*) = nullptr;
+std::atomic<bool> someone_died{false};
+
+}  // namespace
 }  // namespace mpi
+
+void prepare_mpi_end(const std::string& library) {
+  static const mpi::Library* const kept = new mpi::Library(library);  // until the process ends
+  kept->find(mpi::finalize, "MPI_Finalize");
+  kept->find(mpi::initialized, "MPI_Initialized");
+  kept->find(mpi::finalized, "MPI_Finalized");
+}
+
+void forgo_mpi_end() { mpi::someone_died = true; }
+
+void end_mpi() {
+  int begun = 0, done = 0;
+  if (mpi::finalize == nullptr || mpi::someone_died) return;
+  if (mpi::initialized(&begun) != 0 || mpi::finalized(&done) != 0 || begun == 0 || done != 0) return;
+  static_cast<void>(mpi::finalize());
+}
 
 std::string mpi_library_version(const std::string& library) {
   const mpi::Library loaded(library);

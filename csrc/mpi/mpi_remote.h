@@ -49,4 +49,10 @@ std::unique_ptr<MpiRemote> make_mpi_remote(const MpiHandles& handles);
 /// second MPI library has got in between (LD_PRELOAD, a program linked with another MPI).
 std::string mpi_library_version(const std::string& library);
 
+/// For ranks that may outlive others: this process calls MPI_Finalize in `end_mpi`, at its very end, unless
+/// `forgo_mpi_end` has been called, since a rank that has died would be waited for.
+void prepare_mpi_end(const std::string& library);
+void forgo_mpi_end();
+void end_mpi();
+
 }  // namespace pyccl

@@ -12,7 +12,7 @@
 namespace pyccl::shm {
 
 inline constexpr std::uint64_t kMagic = 0x70796363'6c73686dULL;  // "pycclshm"
-inline constexpr std::uint32_t kVersion = 3;
+inline constexpr std::uint32_t kVersion = 4;
 inline constexpr std::int64_t kStagingHalf = kStagingBytes;
 inline constexpr std::int64_t kHugePage = 2 << 20;
 inline constexpr int kInlineBytes = 192;
@@ -101,8 +101,12 @@ inline std::int64_t mailboxes_offset(int ranks) {
   const auto align = static_cast<std::int64_t>(alignof(Mailbox));
   return (end + align - 1) / align * align;
 }
-inline std::int64_t segment_bytes(int ranks) {
+inline std::int64_t notes_offset(int ranks) {
   return mailboxes_offset(ranks) + static_cast<std::int64_t>(sizeof(Mailbox)) * ranks * ranks;
 }
+/// A page per rank for what survivors tell each other while they agree on who is left; pyccl/survivors.py gives it its
+/// form. Written by its owner.
+inline constexpr std::int64_t kNoteBytes = 4096;
+inline std::int64_t segment_bytes(int ranks) { return notes_offset(ranks) + kNoteBytes * ranks; }
 
 }  // namespace pyccl::shm

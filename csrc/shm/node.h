@@ -21,6 +21,7 @@ class Segment {
   static Segment open(std::int64_t pid, int fd, int ranks, const std::string& nonce);
   Hub& hub() const { return *reinterpret_cast<Hub*>(mapping_.base()); }
   char* base() const { return mapping_.base(); }
+  const Mapping& mapping() const { return mapping_; }
   int fd() const { return fd_.get(); }
   std::string nonce() const;
   void close_descriptor() { fd_.close(); }
