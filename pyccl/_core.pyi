@@ -80,6 +80,52 @@ class Segment(_Object):
     def notes(self) -> npt.NDArray[np.uint8]: ...
     def close_descriptor(self) -> None: ...
 
+# --- simulation
+
+class SimPlay(_Object):
+    def __init__(self, tables: Sequence[npt.NDArray[np.int32]], size: int, nchunks: int, rotates: bool) -> None: ...
+    @property
+    def sources(self) -> npt.NDArray[np.int32]: ...
+    @property
+    def destinations(self) -> npt.NDArray[np.int32]: ...
+    def run(
+        self,
+        latency: npt.NDArray[np.float64],
+        ends: npt.NDArray[np.int64],
+        links: npt.NDArray[np.int64],
+        capacity: npt.NDArray[np.float64],
+        chunk_bytes: npt.NDArray[np.float64],
+        starts: npt.NDArray[np.float64],
+        gamma: float,
+        folded: bool,
+        most_events: int,
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int, int]: ...
+    def traffic(self, chunk_bytes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...
+
+class SimNetwork(_Object):
+    def __init__(self, capacity: Sequence[float], flows: int) -> None: ...
+    def start(self, flow: int, links: Sequence[int], nbytes: float, limit: float, now: float) -> None: ...
+    def stop(self, flow: int) -> None: ...
+    def settle(self, now: float) -> dict[int, float]: ...
+    def rate(self, flow: int) -> float: ...
+
+def sim_push_pull(
+    compute: npt.NDArray[np.float64], push: float, pull: float, push_bandwidth: float, pull_bandwidth: float
+) -> npt.NDArray[np.float64]: ...
+def sim_payload(
+    tables: Sequence[npt.NDArray[np.int32]],
+    collective: int,
+    size: int,
+    root: int,
+    nchunks: int,
+    nodes: Sequence[int],
+    op: int,
+    divisor: int,
+    counts: Sequence[int],
+    inputs: Sequence[_Array],
+    outputs: Sequence[_Array],
+) -> bool: ...
+
 # --- operations
 
 class Arguments(_Object):

@@ -15,8 +15,8 @@ from pyccl import _core
 
 ROOT = Path(__file__).resolve().parents[1]
 CPP = (".cc", ".h", ".cu")
-ROOMS = ("core", "kernels", "engine", "shm", "mpi", "comm", "bindings")
-NEIGHBOURS = {"shm": {"mpi"}, "mpi": {"shm"}}
+ROOMS = ("core", "kernels", "engine", "sim", "shm", "mpi", "comm", "bindings")
+NEIGHBOURS = {"shm": {"mpi", "sim"}, "mpi": {"shm", "sim"}, "comm": {"sim"}}
 # A module imports only what stands before it.
 LAYERS = (
     "_extension", "_version", "errors", "_core",

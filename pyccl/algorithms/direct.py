@@ -9,8 +9,8 @@ from pyccl.algorithms.registry import algorithm
 from pyccl.schedule import Builder
 
 
-@algorithm("barrier", name="one_shot", order="rank", commutative_only=False)
-@algorithm("all_reduce", name="one_shot", order="rank", commutative_only=False)
+@algorithm("barrier", name="one_shot", order="rank", commutative_only=False, symmetric=True)
+@algorithm("all_reduce", name="one_shot", order="rank", commutative_only=False, symmetric=True)
 def all_reduce_one_shot(b: Builder) -> None:
     """Everybody sends everything to everybody: 1 step, (p-1)n bytes sent, for short vectors."""
     b.chunks(1)
@@ -18,14 +18,14 @@ def all_reduce_one_shot(b: Builder) -> None:
     b.recv_reduce(chunk=0, source=b.others)
 
 
-@algorithm("all_reduce", name="two_shot", order="rank", commutative_only=False)
+@algorithm("all_reduce", name="two_shot", order="rank", commutative_only=False, symmetric=True)
 def all_reduce_two_shot(b: Builder) -> None:
     """Direct reduce_scatter then direct all_gather: 2 steps, 2(p-1)/p n bytes sent."""
     reduce_scatter(b)
     all_gather(b)
 
 
-@algorithm("reduce_scatter", name="direct", order="rank", commutative_only=False)
+@algorithm("reduce_scatter", name="direct", order="rank", commutative_only=False, symmetric=True)
 def reduce_scatter(b: Builder) -> None:
     """Rank r receives everybody's chunk r and combines them in one pass."""
     for q in b.others:
@@ -33,7 +33,7 @@ def reduce_scatter(b: Builder) -> None:
     b.recv_reduce(chunk=b.rank, source=b.others)
 
 
-@algorithm("all_gather", name="direct")
+@algorithm("all_gather", name="direct", symmetric=True)
 def all_gather(b: Builder) -> None:
     """Rank r sends chunk r to everybody."""
     b.send(chunk=b.rank, dest=b.others)
@@ -88,7 +88,7 @@ def scatter(b: Builder) -> None:
         b.send(chunk=q, dest=q)
 
 
-@algorithm("all_to_all", name="direct")
+@algorithm("all_to_all", name="direct", symmetric=True)
 def all_to_all(b: Builder) -> None:
     """Everybody sends everybody its chunk, all at once."""
     p, r = b.size, b.rank

@@ -8,6 +8,7 @@ node has. With one node they are the direct algorithms.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pyccl.algorithms.registry import algorithm
 from pyccl.algorithms.rings import Ring, arrange
@@ -15,6 +16,8 @@ from pyccl.algorithms.tree import line_from, tree_broadcast
 from pyccl.schedule import Builder
 
 Parts = Sequence[Sequence[int]]
+
+_ring_of = lru_cache(maxsize=16)(arrange)  # every rank of a schedule asks for the same one
 
 
 def _is_even(b: Builder) -> bool:
@@ -99,7 +102,7 @@ def all_reduce(b: Builder) -> None:
 
     A node with a slow link stands aside: it hands its sums to a node of the ring, which returns the results.
     """
-    local, ring = b.local_ranks, arrange(b.links)
+    local, ring = b.local_ranks, _ring_of(b.links)
     columns, n = min(len(group) for group in b.groups), len(ring.members)
     b.chunks(columns * n)
     parts = [range(i * n, (i + 1) * n) for i in range(columns)]

@@ -10,7 +10,7 @@ BRUCK = "Bruck, Ho, Kipnis, Upfal & Weathersby 1997, doi:10.1109/71.642949"
 HENSGEN = "Hensgen, Finkel & Manber 1988, Int. J. Parallel Program. 17"
 
 
-@algorithm("reduce_scatter", name="pairwise", reference=THAKUR)
+@algorithm("reduce_scatter", name="pairwise", reference=THAKUR, symmetric=True)
 def reduce_scatter(b: Builder) -> None:
     """Pairwise exchange: in step k send rank r+k its chunk and receive one's own from r-k; p-1 steps."""
     p, r = b.size, b.rank
@@ -20,7 +20,7 @@ def reduce_scatter(b: Builder) -> None:
         b.recv_reduce(chunk=r, source=left)
 
 
-@algorithm("all_to_all", name="pairwise", reference=THAKUR)
+@algorithm("all_to_all", name="pairwise", reference=THAKUR, symmetric=True)
 def all_to_all(b: Builder) -> None:
     """Pairwise exchange: in step k send to rank r+k and receive from r-k; p-1 steps, every byte sent once."""
     p, r = b.size, b.rank
@@ -30,7 +30,7 @@ def all_to_all(b: Builder) -> None:
         b.recv(chunk=left * p + r, source=left)
 
 
-@algorithm("all_to_all", name="bruck", reference=BRUCK)
+@algorithm("all_to_all", name="bruck", reference=BRUCK, symmetric=True)
 def all_to_all_bruck(b: Builder) -> None:
     """Bruck's all_to_all, ceil(log2 p) steps, for short chunks: about half of all bytes travel in every step [1]_.
 
@@ -55,7 +55,7 @@ def all_to_all_bruck(b: Builder) -> None:
         b.recv(chunk=passing(left, k), source=left)
 
 
-@algorithm("all_gather", name="bruck", reference=BRUCK)
+@algorithm("all_gather", name="bruck", reference=BRUCK, symmetric=True)
 def all_gather_bruck(b: Builder) -> None:
     """Bruck's all_gather, ceil(log2 p) steps for any p: pass on all chunks held, from distance 1, 2, 4, …"""
     p, r = b.size, b.rank
@@ -68,7 +68,7 @@ def all_gather_bruck(b: Builder) -> None:
         held += more
 
 
-@algorithm("barrier", name="dissemination", reference=HENSGEN)
+@algorithm("barrier", name="dissemination", reference=HENSGEN, symmetric=True)
 def barrier(b: Builder) -> None:
     """Dissemination barrier, ceil(log2 p) steps: in step k tell rank r+2^k all that one has heard [1]_.
 

@@ -29,6 +29,9 @@ class Algorithm:
     sizes : callable (size) -> bool, or None
         Numbers of ranks that it serves; None: all.
     reference : str
+    symmetric : bool
+        Whether every rank does what rank 0 does with ranks and chunks shifted by its number. The simulator then
+        needs the steps of one rank alone.
     """
 
     collective: str
@@ -38,6 +41,7 @@ class Algorithm:
     commutative_only: bool
     sizes: Callable[[int], bool] | None
     reference: str
+    symmetric: bool = False
 
     def serves(self, size: int) -> bool:
         """Return whether the algorithm works for `size` ranks."""
@@ -56,6 +60,7 @@ def register_algorithm(
     commutative_only: bool = True,
     sizes: Callable[[int], bool] | None = None,
     reference: str = "",
+    symmetric: bool = False,
     replace: bool = False,
 ) -> Algorithm:
     """Make `function` an algorithm on equal terms with pyccl's own.
@@ -67,7 +72,7 @@ def register_algorithm(
         Writes one rank's steps.
     name : str, optional
         Default: the function's name.
-    order, commutative_only, sizes, reference
+    order, commutative_only, sizes, reference, symmetric
         See `Algorithm`; `verify` checks the promises "rank" and False.
     replace : bool, default False
         Whether an algorithm of that name may exist.
@@ -102,7 +107,7 @@ def register_algorithm(
     label = name if name is not None else function.__name__
     if (collective, label) in _registry and not replace:
         raise ValueError(f"{collective} already has an algorithm {label!r}; pass replace=True to replace it")
-    entry = Algorithm(collective, label, function, order, commutative_only, sizes, reference)
+    entry = Algorithm(collective, label, function, order, commutative_only, sizes, reference, symmetric)
     _registry[collective, label] = entry
     _cached.cache_clear()
     return entry
@@ -129,6 +134,7 @@ def algorithm(
     commutative_only: bool = True,
     sizes: Callable[[int], bool] | None = None,
     reference: str = "",
+    symmetric: bool = False,
 ) -> Callable[[Function], Function]:
     """Decorator form of `register_algorithm`; returns the function unchanged."""
 
@@ -141,6 +147,7 @@ def algorithm(
             commutative_only=commutative_only,
             sizes=sizes,
             reference=reference,
+            symmetric=symmetric,
         )
         return function
 

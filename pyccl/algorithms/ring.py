@@ -9,7 +9,7 @@ PATARASU = "Patarasu & Yuan 2009, doi:10.1016/j.jpdc.2008.09.002"
 THAKUR = "Thakur, Rabenseifner & Gropp 2005, doi:10.1177/1094342005051521"
 
 
-@algorithm("all_reduce", name="ring", reference=PATARASU)
+@algorithm("all_reduce", name="ring", reference=PATARASU, symmetric=True)
 def all_reduce(b: Builder) -> None:
     """Ring all_reduce: reduce_scatter then all_gather, p chunks, 2(p-1) steps [1]_.
 
@@ -30,7 +30,7 @@ def all_reduce(b: Builder) -> None:
         b.recv(chunk=(r - k) % p, source=left)
 
 
-@algorithm("reduce_scatter", name="ring", reference=PATARASU)
+@algorithm("reduce_scatter", name="ring", reference=PATARASU, symmetric=True)
 def reduce_scatter(b: Builder) -> None:
     """Ring reduce_scatter, p-1 steps: chunk c starts at rank c+1 and is complete when it reaches rank c."""
     p, r = b.size, b.rank
@@ -40,7 +40,7 @@ def reduce_scatter(b: Builder) -> None:
         b.recv_reduce(chunk=(r - k - 2) % p, source=left)
 
 
-@algorithm("all_gather", name="ring", reference=THAKUR)
+@algorithm("all_gather", name="ring", reference=THAKUR, symmetric=True)
 def all_gather(b: Builder) -> None:
     """Ring all_gather, p-1 steps: every chunk goes once round."""
     p, r = b.size, b.rank

@@ -1,6 +1,6 @@
 """Collectives as data: build a schedule, prove it, look at it, run it."""
 
-from pyccl.schedule.builder import Builder, record
+from pyccl.schedule.builder import Builder, record, record_first
 from pyccl.schedule.interpret import interpret
 from pyccl.schedule.table import Kind, Schedule, Step, VerificationError, decode, encode
 from pyccl.schedule.verify import Report, verify
@@ -16,5 +16,6 @@ __all__ = [
     "encode",
     "interpret",
     "record",
+    "record_first",
     "verify",
 ]

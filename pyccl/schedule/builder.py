@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import SupportsIndex, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyccl.collectives import collective as row_of
 from pyccl.schedule.table import Kind, Schedule
@@ -183,8 +184,20 @@ def record(
     asked = {b.nchunks for b in builders if b.nchunks is not None}
     if len(chosen | asked) > 1:
         raise ValueError(f"{collective}: every rank must use the same number of chunks, got {sorted(chosen | asked)}")
-    tables = tuple(np.array(b.stream, dtype=np.int32) for b in builders)
-    for table in tables:
-        table.flags.writeable = False
+    tables = tuple(map(_table, builders))
     label = name if name is not None else getattr(function, "__name__", "custom")
     return Schedule(collective, label, size, root, builders[0].nodes, chosen.pop(), order, commutative_only, tables)
+
+
+def record_first(function: Algorithm, collective: str, size: int) -> tuple[NDArray[np.int32], int]:
+    """Return the table of rank 0, and the number of chunks: all there is to know of a symmetric algorithm."""
+    row = row_of(collective)
+    b = Builder(0, size)
+    function(b)
+    return _table(b), row.fixed_chunks(size) if row.fixed_chunks is not None else b.nchunks or size
+
+
+def _table(b: Builder) -> NDArray[np.int32]:
+    table = np.array(b.stream, dtype=np.int32)
+    table.flags.writeable = False
+    return table

@@ -1,1 +1,10 @@
-"""The simulator: training on modelled clusters, and the traces that it reads and writes. None of it needs MPI."""
+"""A discrete-event simulator of collectives on modelled clusters; needs no MPI."""
+
+from pyccl.sim import quantity
+from pyccl.sim.cluster import Cluster
+from pyccl.sim.collective import simulate_collective
+from pyccl.sim.nodes import NodeType
+from pyccl.sim.result import CollectiveResult
+from pyccl.sim.shared_link import push_pull
+
+__all__ = ["Cluster", "CollectiveResult", "NodeType", "push_pull", "quantity", "simulate_collective"]

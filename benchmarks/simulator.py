@@ -1,0 +1,128 @@
+"""The simulator beside SimPy: a ring all_reduce on a switch (A) and a parameter server (B), times and answers.
+
+    python benchmarks/simulator.py [--simpy /path/to/python/with/simpy] [--ranks 8,64,256,1024] [--json FILE]
+
+Each figure is CPU seconds of one core, the least of `--repeat` runs; SimPy runs in its own interpreter, with a limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyccl import __version__, sim
+from pyccl.sim import Cluster
+
+PEER = Path(__file__).with_name("simulator_simpy.py")
+
+
+def least(function: Callable[[], float], repeat: int) -> tuple[float, float]:
+    """Return the least CPU seconds of `function`, and what it returned."""
+    seconds, answer = [], 0.0
+    for _ in range(repeat):
+        begin = time.process_time()
+        answer = function()
+        seconds.append(time.process_time() - begin)
+    return min(seconds), answer
+
+
+def ring(ranks: int, fidelity: str, jitter: float = 0.0) -> float:
+    """Return the simulated seconds of scenario A."""
+    cluster = Cluster.switch(hosts=ranks, nic="12.5 GB/s", latency="1 us")
+    starts = np.random.default_rng(1).random(ranks) * jitter if jitter else None
+    result = sim.simulate_collective(
+        cluster, "all_reduce", "64 MiB", algorithm="ring", fidelity=fidelity, starts=starts
+    )
+    return result.time
+
+
+def server(workers: int) -> float:
+    """Return the simulated seconds of scenario B."""
+    i, k = np.arange(workers)[:, None], np.arange(10)
+    compute = 0.1 + 0.2 * ((7919 * i + 104729 * k) % 1000) / 1000
+    return float(sim.push_pull(compute, push="100 MB", pull="100 MB", bandwidth="12.5 GB/s").max())
+
+
+def peer(python: str, scenario: str, n: int, limit: float) -> dict[str, Any]:
+    """Run SimPy's side; CPU seconds above `limit` are not waited for."""
+    command = [python, str(PEER), scenario, str(n)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=True)
+    except subprocess.TimeoutExpired:
+        return {"seconds": f"> {limit:g}"}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def rows(ranks: list[int], repeat: int, python: str | None, limit: float) -> list[dict[str, Any]]:
+    """Run everything; return one row per scenario, way and size."""
+    ways: list[tuple[str, str, Callable[[int], float], list[int]]] = [
+        ("A", "events", lambda n: ring(n, "events"), ranks),
+        ("A", "events, jittered starts", lambda n: ring(n, "events", 1e-3), ranks),
+        ("A", "static", lambda n: ring(n, "static"), [*ranks, 16_384, 100_000]),
+        ("B", "processor sharing", server, [*ranks, 100_000]),
+    ]
+    found = []
+    for scenario, way, function, sizes in ways:
+        for n in sizes:
+            seconds, answer = least(lambda: function(n), repeat)  # noqa: B023, called at once
+            found.append(
+                {"scenario": scenario, "who": "pyccl", "way": way, "n": n, "seconds": seconds, "answer": answer}
+            )
+            print_row(found[-1])
+    for scenario in "AB" if python else "":
+        for n in ranks:
+            found.append(
+                {"scenario": scenario, "who": "simpy", "way": "events", "n": n, **peer(python, scenario, n, limit)}
+            )
+            print_row(found[-1])
+    return found
+
+
+def print_row(row: dict[str, Any]) -> None:
+    """Print one row of the table."""
+    seconds = row["seconds"] if isinstance(row["seconds"], str) else f"{row['seconds']:.3g}"
+    answer = f"{row['answer']:.9f}" if "answer" in row else "-"
+    print(
+        f"{row['scenario']}  {row['who']:6} {row['way']:24} {row['n']:7d}  {seconds:>9} s  answer {answer} s",
+        flush=True,
+    )
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> None:
+    """Print the table, and write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simpy", help="an interpreter that has SimPy (default: none, pyccl alone)")
+    parser.add_argument("--ranks", default="8,64,256,1024")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds for one run of a peer")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    table = rows([int(n) for n in options.ranks.split(",")], options.repeat, options.simpy, options.limit)
+    document = {
+        "command": f"python benchmarks/simulator.py {' '.join(sys.argv[1:])}".replace(options.simpy or "\0", "PYTHON"),
+        "date": time.strftime("%Y-%m-%d"), "cpu": processor(), "python": platform.python_version(),
+        "pyccl": __version__, "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "rows": table,
+    }  # fmt: skip
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+#include "sim/network.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace pyccl::sim {
+namespace {
+
+// Links whose shares differ by rounding alone are full at the same level.
+constexpr double kSameLevel = 1 + 1e-12;
+
+}  // namespace
+
+Network::Network(std::vector<double> capacity, int flows) : flows_(static_cast<std::size_t>(flows)) {
+  links_.reserve(capacity.size());
+  for (const double c : capacity) links_.push_back({c, 0, 0, 0, {}});
+}
+
+void Network::start(int flow, std::span<const int> links, double bytes, double limit, double now) {
+  Flow& f = flows_[flow];
+  f.links = links;
+  f.places.resize(links.size());
+  f.left = bytes;
+  f.rate = 0;
+  f.since = now;
+  f.limit = limit;
+  f.end = std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    auto& members = links_[links[i]].flows;
+    f.places[i] = static_cast<int>(members.size());
+    members.push_back({flow, static_cast<int>(i)});
+  }
+  touched_.insert(touched_.end(), links.begin(), links.end());
+}
+
+void Network::stop(int flow) {
+  Flow& f = flows_[flow];
+  for (std::size_t i = 0; i < f.links.size(); ++i) {
+    auto& members = links_[f.links[i]].flows;
+    const Member last = members.back();
+    members[f.places[i]] = last;
+    flows_[last.flow].places[last.place] = f.places[i];
+    members.pop_back();
+  }
+  touched_.insert(touched_.end(), f.links.begin(), f.links.end());
+}
+
+void Network::collect(int link) {
+  Link& l = links_[link];
+  if (l.seen == stamp_) return;
+  l.seen = stamp_;
+  l.left = l.capacity;
+  l.open = static_cast<int>(l.flows.size());
+  if (l.open > 0) part_links_.push_back(link);
+}
+
+void Network::fill(double now) {
+  ++stamp_;
+  part_links_.clear();
+  part_flows_.clear();
+  moved_.clear();
+  for (const int link : touched_) collect(link);
+  touched_.clear();
+  for (std::size_t at = 0; at < part_links_.size(); ++at) {
+    for (const Member& member : links_[part_links_[at]].flows) {
+      Flow& f = flows_[member.flow];
+      if (f.seen == stamp_) continue;
+      f.seen = stamp_;
+      f.fixed = false;
+      f.before = f.rate;
+      part_flows_.push_back(member.flow);
+      for (const int link : f.links) collect(link);
+    }
+  }
+  grow();
+  for (const int flow : part_flows_) {
+    if (flows_[flow].rate != flows_[flow].before) move(flow, now);
+  }
+}
+
+void Network::fix(Flow& flow, double rate) {
+  flow.fixed = true;
+  flow.rate = rate;
+  for (const int link : flow.links) {
+    links_[link].left -= rate;
+    --links_[link].open;
+  }
+}
+
+void Network::grow() {
+  auto& limited = part_flows_;
+  std::sort(limited.begin(), limited.end(), [&](int a, int b) {
+    return flows_[a].limit != flows_[b].limit ? flows_[a].limit < flows_[b].limit : a < b;
+  });
+  std::size_t next = 0;
+  for (std::vector<int> full;;) {
+    while (next < limited.size() && flows_[limited[next]].fixed) ++next;
+    if (next == limited.size()) return;
+    std::erase_if(part_links_, [&](int link) { return links_[link].open == 0; });
+    double level = std::numeric_limits<double>::infinity();
+    for (const int link : part_links_) level = std::min(level, links_[link].left / links_[link].open);
+    if (flows_[limited[next]].limit <= level) {
+      fix(flows_[limited[next]], flows_[limited[next]].limit);
+      continue;
+    }
+    full.clear();
+    for (const int link : part_links_) {
+      if (links_[link].left / links_[link].open <= level * kSameLevel) full.push_back(link);
+    }
+    for (const int link : full) {
+      for (const Member& member : links_[link].flows) {
+        if (!flows_[member.flow].fixed) fix(flows_[member.flow], level);
+      }
+    }
+  }
+}
+
+void Network::move(int flow, double now) {
+  Flow& f = flows_[flow];
+  f.left = std::max(0.0, f.left - f.before * (now - f.since));
+  f.since = now;
+  f.end = now + f.left / f.rate;
+  moved_.push_back(flow);
+}
+
+}  // namespace pyccl::sim

@@ -1,0 +1,186 @@
+"""The settings of a cluster: which there are, of what kind, and how they are read from Python and TOML."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pyccl.errors import ConfigError
+from pyccl.sim import quantity
+
+NODE = MappingProxyType(
+    {
+        "name": "text", "hosts": "count", "gpus_per_host": "count", "nics_per_host": "count", "nic": "rate",
+        "latency": "time", "intra": "rate", "intra_latency": "time", "price": "price",
+    }
+)  # fmt: skip
+"""Settings of equal hosts."""
+
+TOPOLOGIES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "switch": {},
+        "ring": {},
+        "torus": {"dims": "counts"},
+        "fat_tree": {"oversubscription": "ratio", "hosts_per_leaf": "count", "spines": "count"},
+        "rail_optimised": {},
+        "dragonfly": {"groups": "count", "routers": "count", "local": "rate", "between": "rate"},
+        "wan": {"sites": "count", "uplink": "rate", "uplink_latency": "time"},
+        "graph": {"hosts": "names", "links": "links"},
+    }
+)
+"""Settings of each topology besides those of its hosts."""
+
+_LINK = MappingProxyType({"ends": "names", "bandwidth": "rate", "latency": "time"})
+
+
+class SettingError(ConfigError):
+    """A setting that cannot be used; `key` says where to look for it in a file."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def known(topology: str) -> dict[str, str]:
+    """Return the settings that `topology` has, with their kinds."""
+    common = {} if topology == "graph" else dict(NODE)
+    return {**common, "duplex": "duplex", "nodes": "nodes", **TOPOLOGIES[topology]}
+
+
+def normalise(settings: Mapping[str, Any], kinds: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Return `settings` in SI units.
+
+    Raises
+    ------
+    SettingError
+        If a key is unknown (the message names the nearest one) or a value is not of its kind.
+    """
+    for key in settings:
+        if key not in kinds:
+            raise SettingError(key, unknown(key, kinds, where))
+    return {key: _value(key, value, kinds[key]) for key, value in settings.items() if value is not None}
+
+
+def unknown(key: str, choices: Iterable[str], where: str) -> str:
+    """Return what to say of a name that does not exist."""
+    names = sorted(choices)
+    near = difflib.get_close_matches(key, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+    return f"{where} has no {key!r}; {hint}"
+
+
+def _value(key: str, value: Any, kind: str) -> Any:
+    try:
+        if kind in ("time", "price"):
+            return quantity.parse(value, kind, key)
+        if kind == "rate":
+            return quantity.positive(value, kind, key)
+        return _plain(key, value, kind)
+    except ConfigError as error:
+        raise error if isinstance(error, SettingError) else SettingError(key, str(error)) from None
+
+
+def _plain(key: str, value: Any, kind: str) -> Any:
+    if kind == "count" and _is_count(value):
+        return int(value)
+    if kind == "counts" and isinstance(value, (list, tuple)) and value and all(map(_is_count, value)):
+        return [int(n) for n in value]
+    if kind == "ratio" and isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 1:
+        return float(value)
+    if kind == "text" and isinstance(value, str):
+        return str(value)
+    if kind == "duplex" and value in ("full", "half"):
+        return str(value)
+    if kind == "names" and isinstance(value, (list, tuple)) and value and all(isinstance(v, str) for v in value):
+        return [str(v) for v in value]
+    if kind in ("nodes", "links") and isinstance(value, (list, tuple)) and value:
+        parts = NODE if kind == "nodes" else _LINK
+        return [normalise(_mapping(key, item), parts, kind[:-1]) for item in value]
+    wanted = {
+        "count": "a whole number of at least 1", "counts": "a list of whole numbers of at least 1",
+        "ratio": "a number of at least 1", "text": "a text", "duplex": "'full' or 'half'",
+        "names": "a list of names", "nodes": "a list of tables", "links": "a list of tables",
+    }  # fmt: skip
+    raise ConfigError(f"{key} must be {wanted[kind]}, got {value!r}")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _mapping(key: str, item: Any) -> Mapping[str, Any]:
+    if not isinstance(item, Mapping):
+        raise ConfigError(f"{key} must be a list of tables, got {item!r} in it")
+    return item
+
+
+# --- TOML
+
+
+def load(path: Path, section: str) -> tuple[dict[str, Any], str]:
+    """Return a section of a TOML file, and the file's text.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read or parsed, or has no such section.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        document = _parse(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    found = document.get(section)
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: no section [{section}]; add one")
+    return found, text
+
+
+def _parse(text: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+
+        return tomllib.loads(text)
+    import tomlkit
+
+    return tomlkit.parse(text).unwrap()
+
+
+def check_units(settings: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
+    """Raise SettingError where a file gives a bare number for a quantity: there it carries its unit."""
+    for key, value in settings.items():
+        kind = kinds.get(key, "")
+        if kind in ("time", "rate", "price") and not isinstance(value, str):
+            quantity_error = f"{key} = {value!r} has no unit; write for example {quantity.EXAMPLES[kind]!r}"
+            raise SettingError(key, quantity_error)
+        if kind in ("nodes", "links") and isinstance(value, list):
+            for item in value:
+                check_units(_mapping(key, item), NODE if kind == "nodes" else _LINK)
+
+
+def line_of(text: str, key: str) -> int:
+    """Return the first line on which `key` is set, 1 if there is none."""
+    match = re.search(rf"^.*(?<![\w-])[\"']?{re.escape(key)}[\"']?\s*(=|\])", text, re.MULTILINE)
+    return text.count("\n", 0, match.start()) + 1 if match else 1
+
+
+def in_units(settings: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Return normalised settings as a file has them: quantities with their unit."""
+    written: dict[str, Any] = {}
+    for key, value in settings.items():
+        kind = kinds[key]
+        if kind in ("time", "rate", "price"):
+            written[key] = quantity.text(value, kind)
+        elif kind in ("nodes", "links"):
+            written[key] = [in_units(item, NODE if kind == "nodes" else _LINK) for item in value]
+        else:
+            written[key] = value
+    return written
