@@ -21,6 +21,7 @@ from pyccl.collectives import COLLECTIVES
 from pyccl.errors import CommError
 from pyccl.explain import Explanation
 from pyccl.group import Groups
+from pyccl.observing import Observed, observe
 from pyccl.ops import Op
 from pyccl.schedule import verify
 from pyccl.splitting import agree_to_split
@@ -33,7 +34,7 @@ _NAMES = tuple(COLLECTIVES)
 _CACHE_BYTES = 32 << 20
 
 
-class Communicator(Groups):
+class Communicator(Groups, Observed):
     """A group of ranks that call the same collectives in the same order, and send each other messages.
 
     Parameters
@@ -98,7 +99,8 @@ class Communicator(Groups):
             self._core.algorithm_index(name)
         self._choose()
         self._closed = False
-        self._close_at_exit = weakref.finalize(self, _close, self._core, bootstrap)
+        traces = observe(self._core, settings, m.identity, self.rank, self.size)
+        self._close_at_exit = weakref.finalize(self, _close, self._core, *traces, bootstrap)
 
     def _choose(self) -> None:
         """Hand the thresholds to the core."""
@@ -270,9 +272,9 @@ def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -
     return schedule.nchunks, schedule.tables
 
 
-def _close(core: _core.Communicator, bootstrap: Bootstrap) -> None:
-    core.close()
-    bootstrap.close()
+def _close(*parts: Any) -> None:
+    for part in parts:
+        part.close()
 
 
 _world: list[weakref.ref[Communicator]] = []

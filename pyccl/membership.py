@@ -42,6 +42,8 @@ class Membership:
         Seconds to poll before blocking.
     yields : int
         How often to yield before blocking.
+    identity : str
+        The same on every rank of this communicator, and of no other one.
     """
 
     nodes: tuple[int, ...]
@@ -52,6 +54,7 @@ class Membership:
     crowded: bool
     spin: float
     yields: int
+    identity: str
 
 
 def _host_hint(rank: int, settings: Settings) -> bytes:
@@ -93,7 +96,8 @@ def join(bootstrap: Bootstrap, settings: Settings) -> Membership:
     """
     rank, size = bootstrap.rank, bootstrap.size
     if size == 1:
-        return Membership((0,), (0,), (os.getpid(),), None, len(os.sched_getaffinity(0)), False, _SPIN, 0)
+        return Membership((0,), (0,), (os.getpid(),), None, len(os.sched_getaffinity(0)), False, _SPIN, 0,
+                          os.urandom(16).hex())
     own = _core.Segment.create(size)
     record = _RECORD.pack(
         os.getpid(), own.fd, os.getsid(0), _autogrouped(), own.nonce, _host_hint(rank, settings), _affinity()
@@ -147,4 +151,5 @@ def _describe(
         crowded=crowded,
         spin=spin,
         yields=yields,
+        identity=peers[0][4].hex(),
     )

@@ -24,8 +24,9 @@ LAYERS = (
     "schedule", "algorithms", "cost", "tuning",
     "checks", "calls",
     "mpi_bootstrap", "bootstrap", "membership", "splitting",
+    "flight", "tracing", "observing",
     "operations", "point_to_point", "group", "explain",
-    "communicator", "__init__", "bench",
+    "communicator", "__init__", "bench", "trace", "doctor",
 )  # fmt: skip
 
 

@@ -79,7 +79,10 @@ Arguments arguments(int kind, int op, int algorithm, int root, py::object input,
 PyWork submit(PyCommunicator& self, const Arguments& a, py::object result) {
   auto prepared = std::make_shared<Prepared>(self.resolve(make_call(a)));
   auto keep = hold(py::make_tuple(a.input, a.output, result));
-  auto work = self.progress().submit([&core = self.core(), prepared, keep] { core.execute(*prepared); });
+  const FlightEntry entry = FlightEntry::of(prepared->call, self.core().size());
+  const std::uint64_t ticket = self.core().flight().open(entry, FlightState::Queued, self.place());
+  auto work =
+      self.progress().submit([&core = self.core(), prepared, keep, ticket] { core.execute(*prepared, ticket); });
   return {std::move(work), std::move(result)};
 }
 

@@ -6,6 +6,8 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <unordered_map>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "comm/work.h"
@@ -51,17 +53,34 @@ class PyCommunicator {
   void transfer(std::vector<MessageCall> messages, pybind11::handle arrays);
   /// Queues messages; they join those queued directly before.
   std::shared_ptr<Work> issue(std::vector<MessageCall> messages, std::shared_ptr<pybind11::object> keep);
+  /// Who is told of long waits and failures, and asked where the user's call stands: on every call if `always`, else
+  /// only in a wait that has become long. `place()` returns "file:line".
+  struct Observers {
+    pybind11::function place, stalled, failed;
+  };
+  void observe(double stall, bool always, Observers observers);
+  /// Where the user calls from, 0 when it is not to be known; needs the GIL.
+  std::int32_t place() { return places_always_ ? find_place() : 0; }
+  const std::string& place_name(std::int32_t index) const { return places_.at(static_cast<std::size_t>(index)); }
   /// While recording, and once closed, the shortcuts around Python's argument checks are off.
   void record(bool on) { recording_ = on; }
   bool shortcuts() const { return !recording_ && !closed_; }
   void close();
 
  private:
+  void poll();
+  std::int32_t find_place();
+  void notify(const pybind11::function& observer, std::string text);
+
   Communicator core_;
   Progress progress_;
   bool closed_ = false;
   pybind11::function build_;
   bool recording_ = false;
+  bool places_always_ = false;
+  Observers observers_;
+  std::vector<std::string> places_{""};
+  std::unordered_map<std::string, std::int32_t> place_indices_{{"", 0}};
   struct Remembered {
     std::uint64_t generation = 0;
     std::shared_ptr<const Prepared> prepared;

@@ -94,6 +94,7 @@ PyMethodDef message_method(const char* name, PyObject* (*function)(PyObject*, Py
 }
 
 struct Calls {
+  std::int32_t place = 0;
   std::vector<MessageCall> messages;
   std::vector<Prepared> collectives;
   std::shared_ptr<py::object> keep;
@@ -102,6 +103,7 @@ struct Calls {
 Calls unpack(PyCommunicator& self, const std::vector<PyMessage>& messages, const py::list& plans,
              const py::object& result) {
   Calls calls;
+  calls.place = self.place();
   py::list arrays;
   for (const PyMessage& m : messages) {
     calls.messages.push_back(m.call);
@@ -127,8 +129,15 @@ void run(Communicator& core, const Calls& calls) {
       if (!first) first = std::current_exception();
     }
   };
-  if (!calls.messages.empty()) attempt([&] { core.transfer(calls.messages); });
-  for (const Prepared& p : calls.collectives) attempt([&] { core.execute(p); });
+  if (!calls.messages.empty()) {
+    std::vector<MessageCall> messages = calls.messages;
+    core.record(messages, FlightState::Running, calls.place);
+    attempt([&] { core.transfer(std::move(messages)); });
+  }
+  for (const Prepared& p : calls.collectives) {
+    const FlightEntry entry = FlightEntry::of(p.call, core.size());
+    attempt([&] { core.execute(p, core.flight().open(entry, FlightState::Running, calls.place)); });
+  }
   if (first) std::rethrow_exception(first);
 }
 
@@ -160,6 +169,7 @@ void wait_for(Work& work) {
 
 void PyCommunicator::transfer(std::vector<MessageCall> messages, py::handle arrays) {
   std::shared_ptr<py::object> keep;
+  if (places_always_) core_.record(messages, FlightState::Running, place());
   if (progress_.busy()) keep = hold(py::reinterpret_borrow<py::object>(arrays));
   const NoGil nogil;
   if (!keep) return core_.transfer(std::move(messages));
@@ -170,6 +180,7 @@ void PyCommunicator::transfer(std::vector<MessageCall> messages, py::handle arra
 std::shared_ptr<Work> PyCommunicator::issue(std::vector<MessageCall> messages, std::shared_ptr<py::object> keep) {
   auto job = std::make_shared<Job>();
   job->messages = std::move(messages);
+  core_.record(job->messages, FlightState::Queued, PyGILState_Check() ? place() : 0);
   job->keep = std::move(keep);
   job->work = std::make_shared<Work>();
   if (progress_.join(job)) {

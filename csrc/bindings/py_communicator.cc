@@ -13,11 +13,6 @@ namespace py = pybind11;
 namespace pyccl::bindings {
 namespace {
 
-void check_signals() {
-  py::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-}
-
 Schedule make_schedule(const Communicator& core, Collective kind, int root, const py::tuple& built) {
   Schedule s;
   s.collective = kind;
@@ -45,7 +40,7 @@ std::shared_ptr<py::object> hold(py::object object) {
 PyCommunicator::PyCommunicator(Communicator::Setup setup, std::unique_ptr<shm::Node> node,
                                std::shared_ptr<Remote> remote, py::function build)
     : core_(std::move(setup), std::move(node), std::move(remote)), build_(std::move(build)) {
-  core_.set_poll(check_signals);
+  core_.set_poll([this] { poll(); });
 }
 
 Prepared PyCommunicator::resolve(const Call& call) {
@@ -81,9 +76,15 @@ void PyCommunicator::forget(const Region* region) {
 
 void PyCommunicator::execute(const Prepared& prepared) {
   if (closed_) throw CommError("the communicator is closed");
+  const bool queues = progress_.busy();
+  std::uint64_t ticket = 0;
+  if (queues || places_always_) {
+    const FlightState state = queues ? FlightState::Queued : FlightState::Running;
+    ticket = core_.flight().open(FlightEntry::of(prepared.call, core_.size()), state, place());
+  }
   const NoGil nogil;
-  if (!progress_.busy()) return core_.execute(prepared);
-  auto work = progress_.submit([&] { core_.execute(prepared); });
+  if (!progress_.busy()) return core_.execute(prepared, ticket);
+  auto work = progress_.submit([&] { core_.execute(prepared, ticket); });
   work->wait_for(-1);
   work->rethrow();
 }

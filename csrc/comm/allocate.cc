@@ -37,7 +37,10 @@ std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeou
     refuse("comm.empty failed: " + failure, timeout);
     throw std::runtime_error("comm.empty: " + failure);
   }
-  guarded(timeout, [&](const Deadline& deadline) {
+  FlightEntry entry;
+  entry.kind = kAllocate;
+  entry.count = bytes;
+  guarded(timeout, entry, [&](const Deadline& deadline) {
     region->bases.assign(static_cast<std::size_t>(setup_.size), nullptr);
     region->bases[setup_.rank] = region->own;
     if (setup_.size == 1) return;

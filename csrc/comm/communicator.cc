@@ -36,7 +36,7 @@ std::int64_t output_elements(const Call& call, int rank, int size) {
 Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote)
     : setup_(std::move(setup)), node_(std::move(node)), remote_(std::move(remote)),
       engine_(setup_.rank, node_.get(), remote_.get()),
-      exchange_(setup_.rank, setup_.size, node_.get(), remote_.get(), setup_.timeout, &poll_) {
+      exchange_(setup_.rank, setup_.size, node_.get(), remote_.get(), setup_.timeout, &poll_, flight_) {
   if (static_cast<int>(setup_.nodes.size()) != setup_.size)
     throw std::invalid_argument("nodes must name a node per rank");
   spans_nodes_ = std::any_of(setup_.nodes.begin(), setup_.nodes.end(), [&](int n) { return n != setup_.nodes[0]; });
@@ -222,38 +222,61 @@ void Communicator::break_with(const std::exception& error) {
 
 /// Every collective passes here: one at a time, numbered, and a failure that not all ranks share breaks the
 /// communicator.
-void Communicator::guarded(double timeout, const std::function<void(const Deadline&)>& operation) {
+void Communicator::guarded(double timeout, const FlightEntry& entry,
+                           const std::function<void(const Deadline&)>& operation, std::uint64_t ticket) {
   const std::lock_guard lock(order_);
+  if (ticket == 0) ticket = flight_.open(entry, FlightState::Running, 0, sequence_ + 1);
+  else flight_.begin(ticket, sequence_ + 1);
+  Airborne airborne(flight_, ticket);
   check_usable();
   ++sequence_;
+  running_.store(ticket, std::memory_order_relaxed);
   const Deadline deadline(timeout >= 0 ? timeout : setup_.timeout, &poll_);
   try {
     operation(deadline);
   } catch (const Refused&) {
     if (node_) node_->realign();
     throw;
-  } catch (const MismatchError&) {
+  } catch (const MismatchError& error) {
     if (node_) node_->realign();
+    airborne.fail();
+    tell(error);
     throw;
   } catch (const PeerAborted&) {
     if (node_) node_->realign();
     throw;
   } catch (const std::exception& error) {
     break_with(error);
+    airborne.fail();
+    tell(error);
     throw;
   }
   if (node_) node_->set_operation(nullptr, "");
+  airborne.land();
 }
 
-void Communicator::execute(const Prepared& p) {
-  guarded(p.call.timeout, [&](const Deadline& deadline) {
+void Communicator::set_observer(double stall, Stall::Report stalled, std::function<void(const Error&)> failed) {
+  failed_ = std::move(failed);
+  stall_.set(stall, stalled);
+  exchange_.stall().set(stall, stalled);
+  if (node_) node_->stall().set(stall, std::move(stalled));
+}
+
+void Communicator::tell(const std::exception& error) const {
+  if (const auto* ours = dynamic_cast<const Error*>(&error); ours && failed_) failed_(*ours);
+}
+
+void Communicator::execute(const Prepared& p, std::uint64_t ticket) {
+  const auto operation = [&](const Deadline& deadline) {
     run(p, deadline);
     if (p.call.op == OpKind::User && reduces(p.call.kind)) confirm_user_function(fingerprint(p), deadline);
-  });
+  };
+  guarded(p.call.timeout, FlightEntry::of(p.call, setup_.size), operation, ticket);
 }
 
 void Communicator::refuse(const std::string& reason, double timeout) {
-  guarded(timeout, [&](const Deadline& deadline) {
+  guarded(timeout, {}, [&](const Deadline& deadline) {
+    const Airborne never_lands(flight_, running());
     if (setup_.size == 1) return;
     Fingerprint mine;
     mine.kind = kAborted;

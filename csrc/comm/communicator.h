@@ -11,8 +11,11 @@
 
 #include "comm/call.h"
 #include "comm/exchange.h"
+#include "comm/flight.h"
 #include "comm/registered.h"
+#include "core/error.h"
 #include "engine/fingerprint.h"
+#include "engine/stall.h"
 #include "shm/node.h"
 
 namespace pyccl {
@@ -52,6 +55,13 @@ class Communicator {
   shm::Node* node() const { return node_.get(); }
   double timeout() const { return setup_.timeout; }
   void set_poll(std::function<void()> poll) { poll_ = std::move(poll); }
+  /// Who hears of waits that last longer than `stall` seconds, and of operations that fail. Called by the thread that
+  /// runs the operation.
+  void set_observer(double stall, Stall::Report stalled, std::function<void(const Error&)> failed);
+
+  Flight& flight() { return flight_; }
+  /// The number in the record of the collective that runs; 0 if none does.
+  std::uint64_t running() const { return running_.load(std::memory_order_relaxed); }
 
   /// Names of algorithms have the same indices on every rank.
   int algorithm_index(const std::string& name);
@@ -71,11 +81,14 @@ class Communicator {
   /// Looks everything up; needs the GIL. When a program is missing returns false and leaves the call that wants it,
   /// with its algorithm, in `prepared.call`.
   bool prepare(Prepared& prepared);
-  /// Runs it; any thread, without the GIL. Calls are serialised in the order in which they come.
-  void execute(const Prepared& prepared);
+  /// Runs it; any thread, without the GIL. Calls are serialised in the order in which they come. `ticket` is its number in
+  /// the record, 0: it gets one.
+  void execute(const Prepared& prepared, std::uint64_t ticket = 0);
   /// Takes part in the next operation by refusing it: its peers raise PeerAborted(rank, reason), nothing is moved.
   void refuse(const std::string& reason, double timeout);
 
+  /// Enters messages in the record; `transfer` does it, others do it when they queue them.
+  void record(std::vector<MessageCall>& messages, FlightState state, std::int32_t place = 0);
   /// Sends and receives; returns when all are done. They progress together, each pair of ranks in its order.
   void transfer(std::vector<MessageCall> messages);
   /// The same for asynchronous messages, of which more may come meanwhile; whoever adds one calls `wake`.
@@ -124,14 +137,21 @@ class Communicator {
   Binding bind(const Prepared& p, const Layout& layout);
   void check_usable() const;
   void break_with(const std::exception& error);
+  void tell(const std::exception& error) const;
   void drive(const std::shared_ptr<Job>& job, Batch* batch);
-  void guarded(double timeout, const std::function<void(const Deadline&)>& operation);
+  void guarded(double timeout, const FlightEntry& entry, const std::function<void(const Deadline&)>& operation,
+               std::uint64_t ticket = 0);
 
   Setup setup_;
   std::unique_ptr<shm::Node> node_;
   std::shared_ptr<Remote> remote_;
   Engine engine_;
+  Flight flight_{1024};
+  std::atomic<std::uint64_t> running_ = 0;
   std::function<void()> poll_;
+  std::function<void(const Error&)> failed_;
+  Stall stall_;  // of waits for other nodes
+  std::uint64_t settles_ = 0;
   Exchange exchange_;
   std::vector<std::string> algorithms_;
   std::vector<Choice> choices_[2][kCollectives];

@@ -10,6 +10,7 @@ namespace pyccl {
 /// Not collective, so not numbered with the collectives; but a failure here breaks the communicator all the same.
 void Communicator::drive(const std::shared_ptr<Job>& job, Batch* batch) {
   const std::lock_guard lock(order_);
+  running_.store(0, std::memory_order_relaxed);
   check_usable();
   if (node_ && node_->broken()) node_->throw_broken();
   try {
@@ -18,6 +19,7 @@ void Communicator::drive(const std::shared_ptr<Job>& job, Batch* batch) {
   } catch (const std::exception& error) {
     exchange_.abandon(std::current_exception());
     break_with(error);
+    tell(error);
     throw;
   }
 }
@@ -25,15 +27,30 @@ void Communicator::drive(const std::shared_ptr<Job>& job, Batch* batch) {
 void Communicator::transfer(std::vector<MessageCall> messages) {
   Job job;
   job.messages = std::move(messages);
-  drive(std::shared_ptr<Job>(std::shared_ptr<void>(), &job), nullptr);
-  if (!job.mismatch.empty()) throw MismatchError(job.mismatch);
+  record(job.messages, FlightState::Running);
+  try {
+    drive(std::shared_ptr<Job>(std::shared_ptr<void>(), &job), nullptr);
+  } catch (...) {
+    for (const MessageCall& m : job.messages) flight_.end(m.ticket, FlightState::Failed);
+    throw;
+  }
+  if (job.mismatch.empty()) return;
+  const MismatchError error(job.mismatch);
+  tell(error);
+  throw error;
+}
+
+void Communicator::record(std::vector<MessageCall>& messages, FlightState state, std::int32_t place) {
+  for (MessageCall& m : messages) {
+    if (m.ticket == 0) m.ticket = flight_.open(FlightEntry::of(m), state, place);
+  }
 }
 
 void Communicator::serve(Batch& batch) {
   try {
     drive(nullptr, &batch);
   } catch (const std::exception&) {
-    batch.fail(std::current_exception());
+    batch.fail(std::current_exception(), flight_);
   }
 }
 

@@ -24,6 +24,7 @@ const char* name(OpKind op) {
 }
 
 std::string describe(const Fingerprint& f, const std::string& algorithm) {
+  if (f.kind == kAborted) return "a refused call #" + std::to_string(f.sequence);
   if (f.kind == kAllocate) return "empty(" + std::to_string(f.count) + " bytes) #" + std::to_string(f.sequence);
   if (f.kind >= kCollectives) return "an unknown operation";
   const auto kind = static_cast<Collective>(f.kind);
@@ -32,7 +33,7 @@ std::string describe(const Fingerprint& f, const std::string& algorithm) {
     text += std::string("dtype=") + name(static_cast<DataType>(f.dtype)) + ", count=" + std::to_string(f.count);
     if (reduces(kind)) text += std::string(", op=") + name(static_cast<OpKind>(f.op));
     if (f.root >= 0) text += ", root=" + std::to_string(f.root);
-    text += ", algorithm=" + algorithm;
+    if (!algorithm.empty()) text += ", algorithm=" + algorithm;
   }
   return text + ") #" + std::to_string(f.sequence);
 }

@@ -95,6 +95,15 @@ std::vector<int> Node::missing() const {
 
 std::string Node::what() const { return operation_ ? describe(*operation_, algorithm_) : "a meeting of the node"; }
 
+/// What a rank that is not here announced last.
+std::string Node::last_of(int rank) const {
+  const auto& half = block(local_[rank]).half;
+  const bool later = half[1].line.fingerprint.sequence > half[0].line.fingerprint.sequence;
+  const Fingerprint f = half[later ? 1 : 0].line.fingerprint;  // it may be writing the other one now
+  const std::string who = "rank " + std::to_string(rank);
+  return who + (f.sequence == 0 ? " (no operation yet)" : " (last at " + describe(f, "") + ")");
+}
+
 bool Node::died(int rank) const {
   pollfd p{pidfds_[local_[rank]].get(), POLLIN, 0};
   return p.fd >= 0 && ::poll(&p, 1, 0) > 0;
@@ -110,6 +119,11 @@ void Node::check() {
     break_off(Broken::PeerLost, rank, "rank " + std::to_string(rank) + " died before it reached " + what());
     throw_broken();
   }
+  stall_.look(meeting_, [&](const std::string& time) {
+    std::string text = what() + " has waited " + time;
+    for (int rank : late) text += (rank == late.front() ? " for " : ", for ") + last_of(rank);
+    return text;
+  });
   if (deadline_->remaining() > 0) return;
   std::string names;
   for (int rank : late) names += (names.empty() ? "" : ", ") + std::to_string(rank);

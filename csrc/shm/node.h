@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/stall.h"
 #include "engine/transport.h"
 #include "shm/layout.h"
 #include "shm/memory.h"
@@ -82,6 +83,8 @@ class Node final : public Local, private Interrupt {
   /// Whether the rank's process is gone. A system call.
   bool died(int rank) const;
 
+  Stall& stall() { return stall_; }
+
   const std::vector<int>& ranks() const { return ranks_; }
   const WaitPolicy& policy() const { return policy_; }
 
@@ -89,6 +92,7 @@ class Node final : public Local, private Interrupt {
   void check() override;
   std::vector<int> missing() const;
   std::string what() const;
+  std::string last_of(int rank) const;
   Hub& hub() const { return segment_.hub(); }
   RankBlock& block(int local) const { return blocks_[local]; }
 
@@ -110,6 +114,7 @@ class Node final : public Local, private Interrupt {
   const Deadline* deadline_ = nullptr;
   const Fingerprint* operation_ = nullptr;
   const char* algorithm_ = "";
+  Stall stall_;
 };
 
 }  // namespace pyccl::shm
