@@ -75,6 +75,11 @@ def find(package: Path, search: Sequence[str]) -> Path:
     )
 
 
+def examined(arguments: Sequence[str] = sys.orig_argv) -> bool:
+    """Return whether this program is ``python -m pyccl.doctor``."""
+    return any(pair == ("-m", "pyccl.doctor") for pair in zip(arguments, arguments[1:], strict=False))
+
+
 def load() -> ModuleType:
     """Import `pyccl._core`; from a source tree only an extension that fits it."""
     package = Path(__file__).resolve().parent

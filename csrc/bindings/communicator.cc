@@ -79,17 +79,17 @@ Arguments arguments(int kind, int op, int algorithm, int root, py::object input,
 PyWork submit(PyCommunicator& self, const Arguments& a, py::object result) {
   auto prepared = std::make_shared<Prepared>(self.resolve(make_call(a)));
   auto keep = hold(py::make_tuple(a.input, a.output, result));
-  const FlightEntry entry = FlightEntry::of(prepared->call, self.core().size());
-  const std::uint64_t ticket = self.core().flight().open(entry, FlightState::Queued, self.place());
+  const std::uint64_t ticket = self.core().enter(prepared->call, FlightState::Queued, self.place());
   auto work =
       self.progress().submit([&core = self.core(), prepared, keep, ticket] { core.execute(*prepared, ticket); });
   return {std::move(work), std::move(result)};
 }
 
 void refuse(PyCommunicator& self, const std::string& reason, double timeout) {
+  const std::uint64_t ticket = self.core().flight().open({}, FlightState::Running, self.place());
   py::gil_scoped_release nogil;
-  if (!self.progress().busy()) return self.core().refuse(reason, timeout);
-  auto work = self.progress().submit([&] { self.core().refuse(reason, timeout); });
+  if (!self.progress().busy()) return self.core().refuse(reason, timeout, ticket);
+  auto work = self.progress().submit([&] { self.core().refuse(reason, timeout, ticket); });
   work->wait_for(-1);
   work->rethrow();
 }
@@ -97,9 +97,13 @@ void refuse(PyCommunicator& self, const std::string& reason, double timeout) {
 py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype& dtype, std::vector<py::ssize_t> shape,
                    std::int64_t bytes, double timeout) {
   std::shared_ptr<Region> region;
+  FlightEntry entry;
+  entry.kind = kAllocate;
+  entry.count = bytes;
+  const std::uint64_t ticket = self->core().flight().open(entry, FlightState::Running, self->place());
   {
     py::gil_scoped_release nogil;
-    const auto work = [&] { region = self->core().allocate(bytes, timeout); };
+    const auto work = [&] { region = self->core().allocate(bytes, timeout, ticket); };
     if (self->progress().busy()) {
       auto queued = self->progress().submit(work);
       queued->wait_for(-1);

@@ -51,8 +51,11 @@ std::optional<MessageCall> fast_side(PyCommunicator& self, bool sends, PyObject*
 bool fast_message(PyCommunicator& self, bool sends, PyObject* const* args) {
   if (!self.shortcuts()) return false;
   const auto call = fast_side(self, sends, args[0], args[1], args[2]);
-  if (call) self.transfer({*call}, args[0]);
-  return call.has_value();
+  if (!call) return false;
+  std::vector<MessageCall> messages{*call};
+  self.core().enter(messages, FlightState::Running, self.place());
+  self.transfer(std::move(messages), args[0]);
+  return true;
 }
 
 bool fast_sendrecv(PyCommunicator& self, PyObject* const* args) {
@@ -62,7 +65,9 @@ bool fast_sendrecv(PyCommunicator& self, PyObject* const* args) {
   if (!out || !in) return false;
   const auto *a = static_cast<const char*>(out->data), *b = static_cast<const char*>(in->data);
   if (a < b + Envelope::of(*in, 0).bytes && b < a + Envelope::of(*out, 0).bytes) return false;
-  self.transfer({*out, *in}, py::make_tuple(py::handle(args[0]), py::handle(args[2])));
+  std::vector<MessageCall> messages{*out, *in};
+  self.core().enter(messages, FlightState::Running, self.place());
+  self.transfer(std::move(messages), py::make_tuple(py::handle(args[0]), py::handle(args[2])));
   return true;
 }
 
@@ -94,16 +99,15 @@ PyMethodDef message_method(const char* name, PyObject* (*function)(PyObject*, Py
 }
 
 struct Calls {
-  std::int32_t place = 0;
   std::vector<MessageCall> messages;
   std::vector<Prepared> collectives;
+  std::vector<std::uint64_t> tickets;  // of the collectives
   std::shared_ptr<py::object> keep;
 };
 
 Calls unpack(PyCommunicator& self, const std::vector<PyMessage>& messages, const py::list& plans,
              const py::object& result) {
   Calls calls;
-  calls.place = self.place();
   py::list arrays;
   for (const PyMessage& m : messages) {
     calls.messages.push_back(m.call);
@@ -111,6 +115,11 @@ Calls unpack(PyCommunicator& self, const std::vector<PyMessage>& messages, const
   }
   for (const py::handle plan : plans) calls.collectives.push_back(plan.cast<const PyPlan&>().prepared());
   check_own_messages(calls.messages, self.core().rank());
+  const std::int32_t place = self.place();
+  self.core().enter(calls.messages, FlightState::Queued, place);
+  for (const Prepared& p : calls.collectives) {
+    calls.tickets.push_back(self.core().enter(p.call, FlightState::Queued, place));
+  }
   calls.keep = hold(py::make_tuple(arrays, plans, result));
   return calls;
 }
@@ -129,14 +138,9 @@ void run(Communicator& core, const Calls& calls) {
       if (!first) first = std::current_exception();
     }
   };
-  if (!calls.messages.empty()) {
-    std::vector<MessageCall> messages = calls.messages;
-    core.record(messages, FlightState::Running, calls.place);
-    attempt([&] { core.transfer(std::move(messages)); });
-  }
-  for (const Prepared& p : calls.collectives) {
-    const FlightEntry entry = FlightEntry::of(p.call, core.size());
-    attempt([&] { core.execute(p, core.flight().open(entry, FlightState::Running, calls.place)); });
+  if (!calls.messages.empty()) attempt([&] { core.transfer(calls.messages); });
+  for (std::size_t i = 0; i < calls.collectives.size(); ++i) {
+    attempt([&] { core.execute(calls.collectives[i], calls.tickets[i]); });
   }
   if (first) std::rethrow_exception(first);
 }
@@ -169,7 +173,6 @@ void wait_for(Work& work) {
 
 void PyCommunicator::transfer(std::vector<MessageCall> messages, py::handle arrays) {
   std::shared_ptr<py::object> keep;
-  if (places_always_) core_.record(messages, FlightState::Running, place());
   if (progress_.busy()) keep = hold(py::reinterpret_borrow<py::object>(arrays));
   const NoGil nogil;
   if (!keep) return core_.transfer(std::move(messages));
@@ -180,7 +183,6 @@ void PyCommunicator::transfer(std::vector<MessageCall> messages, py::handle arra
 std::shared_ptr<Work> PyCommunicator::issue(std::vector<MessageCall> messages, std::shared_ptr<py::object> keep) {
   auto job = std::make_shared<Job>();
   job->messages = std::move(messages);
-  core_.record(job->messages, FlightState::Queued, PyGILState_Check() ? place() : 0);
   job->keep = std::move(keep);
   job->work = std::make_shared<Work>();
   if (progress_.join(job)) {

@@ -76,12 +76,8 @@ void PyCommunicator::forget(const Region* region) {
 
 void PyCommunicator::execute(const Prepared& prepared) {
   if (closed_) throw CommError("the communicator is closed");
-  const bool queues = progress_.busy();
-  std::uint64_t ticket = 0;
-  if (queues || places_always_) {
-    const FlightState state = queues ? FlightState::Queued : FlightState::Running;
-    ticket = core_.flight().open(FlightEntry::of(prepared.call, core_.size()), state, place());
-  }
+  const FlightState state = progress_.busy() ? FlightState::Queued : FlightState::Running;
+  const std::uint64_t ticket = core_.enter(prepared.call, state, place());
   const NoGil nogil;
   if (!progress_.busy()) return core_.execute(prepared, ticket);
   auto work = progress_.submit([&] { core_.execute(prepared, ticket); });

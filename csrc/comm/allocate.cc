@@ -19,7 +19,7 @@ struct Offer {
 
 }  // namespace
 
-std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeout) {
+std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeout, std::uint64_t ticket) {
   auto region = std::make_shared<Region>();
   region->bytes = bytes;
   const std::int64_t mapped = std::max<std::int64_t>(bytes, 1);
@@ -34,13 +34,10 @@ std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeou
     failure = error.what();
   }
   if (!failure.empty()) {
-    refuse("comm.empty failed: " + failure, timeout);
+    refuse("comm.empty failed: " + failure, timeout, ticket);
     throw std::runtime_error("comm.empty: " + failure);
   }
-  FlightEntry entry;
-  entry.kind = kAllocate;
-  entry.count = bytes;
-  guarded(timeout, entry, [&](const Deadline& deadline) {
+  guarded(timeout, ticket, [&](const Deadline& deadline) {
     region->bases.assign(static_cast<std::size_t>(setup_.size), nullptr);
     region->bases[setup_.rank] = region->own;
     if (setup_.size == 1) return;

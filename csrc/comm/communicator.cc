@@ -222,14 +222,12 @@ void Communicator::break_with(const std::exception& error) {
 
 /// Every collective passes here: one at a time, numbered, and a failure that not all ranks share breaks the
 /// communicator.
-void Communicator::guarded(double timeout, const FlightEntry& entry,
-                           const std::function<void(const Deadline&)>& operation, std::uint64_t ticket) {
+void Communicator::guarded(double timeout, std::uint64_t ticket,
+                           const std::function<void(const Deadline&)>& operation) {
   const std::lock_guard lock(order_);
-  if (ticket == 0) ticket = flight_.open(entry, FlightState::Running, 0, sequence_ + 1);
-  else flight_.begin(ticket, sequence_ + 1);
   Airborne airborne(flight_, ticket);
   check_usable();
-  ++sequence_;
+  flight_.begin(ticket, ++sequence_);
   running_.store(ticket, std::memory_order_relaxed);
   const Deadline deadline(timeout >= 0 ? timeout : setup_.timeout, &poll_);
   try {
@@ -267,16 +265,15 @@ void Communicator::tell(const std::exception& error) const {
 }
 
 void Communicator::execute(const Prepared& p, std::uint64_t ticket) {
-  const auto operation = [&](const Deadline& deadline) {
+  guarded(p.call.timeout, ticket, [&](const Deadline& deadline) {
     run(p, deadline);
     if (p.call.op == OpKind::User && reduces(p.call.kind)) confirm_user_function(fingerprint(p), deadline);
-  };
-  guarded(p.call.timeout, FlightEntry::of(p.call, setup_.size), operation, ticket);
+  });
 }
 
-void Communicator::refuse(const std::string& reason, double timeout) {
-  guarded(timeout, {}, [&](const Deadline& deadline) {
-    const Airborne never_lands(flight_, running());
+void Communicator::refuse(const std::string& reason, double timeout, std::uint64_t ticket) {
+  guarded(timeout, ticket, [&](const Deadline& deadline) {
+    const Airborne never_lands(flight_, ticket);
     if (setup_.size == 1) return;
     Fingerprint mine;
     mine.kind = kAborted;

@@ -60,6 +60,13 @@ class Communicator {
   void set_observer(double stall, Stall::Report stalled, std::function<void(const Error&)> failed);
 
   Flight& flight() { return flight_; }
+  /// Enters what is about to be called in the record; with the GIL, like Flight::open.
+  std::uint64_t enter(const Call& call, FlightState state, std::int32_t place) {
+    return flight_.open(FlightEntry::of(call, setup_.size), state, place);
+  }
+  void enter(std::vector<MessageCall>& messages, FlightState state, std::int32_t place) {
+    for (MessageCall& m : messages) m.ticket = flight_.open(FlightEntry::of(m), state, place);
+  }
   /// The number in the record of the collective that runs; 0 if none does.
   std::uint64_t running() const { return running_.load(std::memory_order_relaxed); }
 
@@ -81,14 +88,12 @@ class Communicator {
   /// Looks everything up; needs the GIL. When a program is missing returns false and leaves the call that wants it,
   /// with its algorithm, in `prepared.call`.
   bool prepare(Prepared& prepared);
-  /// Runs it; any thread, without the GIL. Calls are serialised in the order in which they come. `ticket` is its number in
-  /// the record, 0: it gets one.
-  void execute(const Prepared& prepared, std::uint64_t ticket = 0);
+  /// Runs it; any thread, without the GIL. Calls are serialised in the order in which they come. `ticket` is the number
+  /// in the record that `enter` has given, here and below.
+  void execute(const Prepared& prepared, std::uint64_t ticket);
   /// Takes part in the next operation by refusing it: its peers raise PeerAborted(rank, reason), nothing is moved.
-  void refuse(const std::string& reason, double timeout);
+  void refuse(const std::string& reason, double timeout, std::uint64_t ticket);
 
-  /// Enters messages in the record; `transfer` does it, others do it when they queue them.
-  void record(std::vector<MessageCall>& messages, FlightState state, std::int32_t place = 0);
   /// Sends and receives; returns when all are done. They progress together, each pair of ranks in its order.
   void transfer(std::vector<MessageCall> messages);
   /// The same for asynchronous messages, of which more may come meanwhile; whoever adds one calls `wake`.
@@ -96,7 +101,7 @@ class Communicator {
   void wake();
 
   /// Collective: memory of `bytes` bytes on every rank, mapped by all ranks of the node.
-  std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout);
+  std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout, std::uint64_t ticket);
   Regions& regions() { return regions_; }
   /// Changes with everything that a Prepared call was looked up in.
   std::uint64_t generation() const { return generation_ + regions_.generation(); }
@@ -139,8 +144,7 @@ class Communicator {
   void break_with(const std::exception& error);
   void tell(const std::exception& error) const;
   void drive(const std::shared_ptr<Job>& job, Batch* batch);
-  void guarded(double timeout, const FlightEntry& entry, const std::function<void(const Deadline&)>& operation,
-               std::uint64_t ticket = 0);
+  void guarded(double timeout, std::uint64_t ticket, const std::function<void(const Deadline&)>& operation);
 
   Setup setup_;
   std::unique_ptr<shm::Node> node_;

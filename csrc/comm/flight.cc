@@ -60,8 +60,9 @@ void Flight::reset(std::size_t capacity) {
   since_ticks_ = ticks();
 }
 
-std::uint64_t Flight::open(const FlightEntry& e, FlightState state, std::int32_t place, std::uint32_t sequence) {
-  const std::uint64_t number = next_.fetch_add(1, kRelaxed) + 1;
+std::uint64_t Flight::open(const FlightEntry& e, FlightState state, std::int32_t place) {
+  const std::uint64_t number = next_.load(kRelaxed) + 1;
+  next_.store(number, kRelaxed);
   const std::int64_t now = ticks();
   Slot& s = slots_[number & mask_];
   s.number.store(number, kRelaxed);
@@ -70,10 +71,9 @@ std::uint64_t Flight::open(const FlightEntry& e, FlightState state, std::int32_t
   s.end.store(0, kRelaxed);
   s.count.store(e.count, kRelaxed);
   s.what.store(pack(e), kRelaxed);
-  s.order.store(std::uint64_t{static_cast<std::uint32_t>(e.tag)} << 32 | sequence, kRelaxed);
+  s.order.store(std::uint64_t{static_cast<std::uint32_t>(e.tag)} << 32, kRelaxed);
   s.state.store(static_cast<std::uint32_t>(state), kRelaxed);
   s.place.store(place, kRelaxed);
-  __builtin_prefetch(&slots_[(number + 1) & mask_], 1);
   return number;
 }
 

@@ -43,8 +43,9 @@ struct FlightRecord {
   double queued, start, end;
 };
 
-/// Any thread may write and read. Writing is a dozen plain stores to one cache line and a look at the clock: a record that
-/// is overwritten while it is read comes out mixed, and is left out.
+/// Any thread may write and read, but one at a time opens: the GIL sees to it, since an atomic counter would double the
+/// price. Writing is a dozen plain stores to one cache line and a look at the clock; a record that is overwritten while it
+/// is read is left out.
 class Flight {
  public:
   explicit Flight(std::size_t capacity) { reset(capacity); }
@@ -52,7 +53,7 @@ class Flight {
   void reset(std::size_t capacity);
 
   /// A new operation, queued or running at once; returns its number.
-  std::uint64_t open(const FlightEntry& entry, FlightState state, std::int32_t place = 0, std::uint32_t sequence = 0);
+  std::uint64_t open(const FlightEntry& entry, FlightState state, std::int32_t place = 0);
   void begin(std::uint64_t number, std::uint32_t sequence);
   /// The first end stays.
   void end(std::uint64_t number, FlightState state);

@@ -27,7 +27,6 @@ void Communicator::drive(const std::shared_ptr<Job>& job, Batch* batch) {
 void Communicator::transfer(std::vector<MessageCall> messages) {
   Job job;
   job.messages = std::move(messages);
-  record(job.messages, FlightState::Running);
   try {
     drive(std::shared_ptr<Job>(std::shared_ptr<void>(), &job), nullptr);
   } catch (...) {
@@ -38,12 +37,6 @@ void Communicator::transfer(std::vector<MessageCall> messages) {
   const MismatchError error(job.mismatch);
   tell(error);
   throw error;
-}
-
-void Communicator::record(std::vector<MessageCall>& messages, FlightState state, std::int32_t place) {
-  for (MessageCall& m : messages) {
-    if (m.ticket == 0) m.ticket = flight_.open(FlightEntry::of(m), state, place);
-  }
 }
 
 void Communicator::serve(Batch& batch) {
