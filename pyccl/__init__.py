@@ -10,6 +10,7 @@ try:
     from pyccl.communicator import Communicator, init
     from pyccl.errors import (
         CommError,
+        ConcurrentWrite,
         ConfigError,
         Error,
         MismatchError,
@@ -26,6 +27,7 @@ except ImportError:
 __all__ = [
     "CommError",
     "Communicator",
+    "ConcurrentWrite",
     "ConfigError",
     "Error",
     "MismatchError",

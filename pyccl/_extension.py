@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.machinery
 import importlib.util
+import itertools
 import mmap
 import sys
 from collections.abc import Iterator, Sequence
@@ -77,7 +78,7 @@ def find(package: Path, search: Sequence[str]) -> Path:
 
 def examined(arguments: Sequence[str] = sys.orig_argv) -> bool:
     """Return whether this program is ``python -m pyccl.doctor``."""
-    return any(pair == ("-m", "pyccl.doctor") for pair in zip(arguments, arguments[1:], strict=False))
+    return any(pair == ("-m", "pyccl.doctor") for pair in itertools.pairwise(arguments))
 
 
 def load() -> ModuleType:

@@ -21,6 +21,7 @@ from pyccl.collectives import COLLECTIVES
 from pyccl.errors import CommError
 from pyccl.explain import Explanation
 from pyccl.group import Groups
+from pyccl.in_flight import InFlight
 from pyccl.observing import Observed, observe
 from pyccl.ops import Op
 from pyccl.schedule import verify
@@ -71,6 +72,7 @@ class Communicator(Groups, Observed):
     def _start(self, bootstrap: Bootstrap, settings: config.Settings, timeout: float | None) -> None:
         self._bootstrap = bootstrap
         self._settings = settings
+        self._in_flight = InFlight() if settings.debug else None
         self._timeout = settings.timeout if timeout is None else timeout
         m = self._membership = membership.join(bootstrap, settings)
         several = len(set(m.nodes)) > 1
@@ -134,14 +136,15 @@ class Communicator(Groups, Observed):
             raise ValueError(f"algorithm {name!r} needs a commutative operation, and {op.name!r} is not")  # type: ignore[union-attr]
         return self._core.algorithm_index(name)
 
-    # -- how a call is run ---------------------------------------------------------------------------------------
-
     def _resolve(
         self, collective: str, args: tuple[Any, ...], options: dict[str, Any], announce: bool = True
     ) -> Resolved:
         self._check_open()
         try:
-            return RESOLVERS[collective](self, *args, **options)
+            call = RESOLVERS[collective](self, *args, **options)
+            if self._in_flight is not None:
+                self._in_flight.check(collective, call)
+            return call
         except (TypeError, ValueError, ImportError) as error:
             if announce:
                 self._refuse(error)
@@ -163,10 +166,12 @@ class Communicator(Groups, Observed):
         self._core.run(call.arguments)
         return call.result
 
-    def _submit(self, collective: str, *args: Any, **options: Any) -> _core.Work:
+    def _submit(self, collective: str, *args: Any, **options: Any) -> Any:
         if self._recording is not None:
             return self._recording._submit(collective)
         call = self._resolve(collective, args, options)
+        if self._in_flight is not None:
+            return self._in_flight.submit(self._core, collective, call)
         return self._core.submit(call.arguments, call.result)
 
     def split(self, color: int | None, key: int = 0) -> Communicator | None:
@@ -234,15 +239,7 @@ class Communicator(Groups, Observed):
         return self._core.allocate(kind, list(dims), nbytes, -1.0)
 
     def explain(self, collective: str, nbytes: int, dtype: Any = "float32") -> Explanation:
-        """Return which algorithm and transport a call would take, and why.
-
-        Parameters
-        ----------
-        collective : str
-        nbytes : int
-            Of the large side.
-        dtype : dtype-like
-        """
+        """Return which algorithm and transport a call would take, and why; `nbytes` is of the large side."""
         return Explanation.of(self, collective, nbytes, dtype_of(dtype))
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ class FlightRecord:
 def records(rows: Sequence[tuple[Any, ...]]) -> list[FlightRecord]:
     """Return what the core has recorded, oldest first."""
     offset = time.time() - time.monotonic()
-    return [FlightRecord(*row, wall_start=None if row[12] is None else row[12] + offset) for row in rows]
+    return [FlightRecord(*row, None if row[12] is None else row[12] + offset) for row in rows]
 
 
 def caller() -> str:

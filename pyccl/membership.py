@@ -96,8 +96,9 @@ def join(bootstrap: Bootstrap, settings: Settings) -> Membership:
     """
     rank, size = bootstrap.rank, bootstrap.size
     if size == 1:
-        return Membership((0,), (0,), (os.getpid(),), None, len(os.sched_getaffinity(0)), False, _SPIN, 0,
-                          os.urandom(16).hex())
+        return Membership(
+            (0,), (0,), (os.getpid(),), None, len(os.sched_getaffinity(0)), False, _SPIN, 0, os.urandom(16).hex()
+        )
     own = _core.Segment.create(size)
     record = _RECORD.pack(
         os.getpid(), own.fd, os.getsid(0), _autogrouped(), own.nonce, _host_hint(rank, settings), _affinity()

@@ -25,8 +25,8 @@ class Observed:
     def flight_record(self) -> list[FlightRecord]:
         """Return the last operations of this rank, oldest first: 1,024 of them, or 65,536 under ``PYCCL_TRACE``.
 
-        Any thread may call it, at any time, while operations run and after one has failed. It costs nothing to the other
-        ranks.
+        Any thread may call it at any time, while operations run and after one has failed. The other ranks do not
+        notice.
 
         Examples
         --------
@@ -47,7 +47,7 @@ def observe(core: _core.Communicator, settings: Settings, identity: str, rank: i
         write_on_signal(trace)
     known = settings.trace is not None or settings.debug
     stalled, failed = partial(_stalled, rank), partial(_failed, rank, weakref.ref(core), trace)
-    core.observe(settings.stall, known, caller, stalled, failed)
+    core.observe(settings.stall, known, settings.debug, caller, stalled, failed)
     return [] if trace is None else [trace]
 
 

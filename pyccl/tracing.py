@@ -1,6 +1,6 @@
 """Writes what a communicator did to a file, for `python -m pyccl.trace`.
 
-A file is JSON lines: a header, and an object per operation with the fields of `pyccl.flight.FlightRecord`. Every writing
+A file is JSON lines: a header, and an object per operation with the fields of `pyccl.flight.FlightRecord`. Each writing
 replaces all of it, so that it is whole whenever the process ends. `pyccl.trace.format` reads it.
 """
 

@@ -25,7 +25,7 @@ LAYERS = (
     "checks", "calls",
     "mpi_bootstrap", "bootstrap", "membership", "splitting",
     "flight", "tracing", "observing",
-    "operations", "point_to_point", "group", "explain",
+    "operations", "point_to_point", "in_flight", "group", "explain",
     "communicator", "__init__", "bench", "trace", "doctor",
 )  # fmt: skip
 

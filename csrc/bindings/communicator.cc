@@ -76,12 +76,22 @@ Arguments arguments(int kind, int op, int algorithm, int root, py::object input,
           timeout};
 }
 
-PyWork submit(PyCommunicator& self, const Arguments& a, py::object result) {
+/// `watcher`, unless it is None, is told by the thread that runs the operation when it begins and when it has ended.
+PyWork submit(PyCommunicator& self, const Arguments& a, py::object result, py::object watcher) {
   auto prepared = std::make_shared<Prepared>(self.resolve(make_call(a)));
   auto keep = hold(py::make_tuple(a.input, a.output, result));
   const std::uint64_t ticket = self.core().enter(prepared->call, FlightState::Queued, self.place());
-  auto work =
-      self.progress().submit([&core = self.core(), prepared, keep, ticket] { core.execute(*prepared, ticket); });
+  const auto observer = watcher.is_none() ? nullptr : hold(std::move(watcher));
+  const auto tell = [observer](const char* method) {
+    if (!observer) return;
+    const py::gil_scoped_acquire gil;
+    observer->attr(method)();
+  };
+  auto work = self.progress().submit([&core = self.core(), prepared, keep, ticket, tell] {
+    tell("started");
+    core.execute(*prepared, ticket);
+    tell("finished");
+  });
   return {std::move(work), std::move(result)};
 }
 
@@ -148,7 +158,9 @@ void register_communicator(py::module_& m) {
   py::class_<PyPlan>(m, "Plan", callable).def_property_readonly("algorithm", &PyPlan::algorithm);
   py::class_<Arguments>(m, "Arguments")
       .def(py::init(&arguments), "kind"_a, "op"_a, "algorithm"_a, "root"_a, "input"_a, "output"_a, "count"_a,
-           "counts"_a, "send_counts"_a, "recv_counts"_a, "factor"_a, "user"_a, "details"_a, "timeout"_a);
+           "counts"_a, "send_counts"_a, "recv_counts"_a, "factor"_a, "user"_a, "details"_a, "timeout"_a)
+      .def_readonly("input", &Arguments::input)
+      .def_readonly("output", &Arguments::output);
   py::class_<PyCommunicator, std::shared_ptr<PyCommunicator>> communicator(m, "Communicator");
   add_fast_methods(communicator);
   communicator
@@ -189,7 +201,7 @@ void register_communicator(py::module_& m) {
           "kind"_a, "registered"_a, "nbytes"_a)
       .def(
           "run", [](PyCommunicator& c, const Arguments& a) { c.execute(c.resolve(make_call(a))); }, "arguments"_a)
-      .def("submit", &submit, "arguments"_a, "result"_a)
+      .def("submit", &submit, "arguments"_a, "result"_a, "watcher"_a = py::none())
       .def(
           "plan",
           [](const std::shared_ptr<PyCommunicator>& c, const Arguments& a, py::object result) {

@@ -58,13 +58,13 @@ class PyCommunicator {
   struct Observers {
     pybind11::function place, stalled, failed;
   };
-  void observe(double stall, bool always, Observers observers);
+  void observe(double stall, bool always, bool debug, Observers observers);
   /// Where the user calls from, 0 when it is not to be known; needs the GIL.
   std::int32_t place() { return places_always_ ? find_place() : 0; }
   const std::string& place_name(std::int32_t index) const { return places_.at(static_cast<std::size_t>(index)); }
-  /// While recording, and once closed, the shortcuts around Python's argument checks are off.
+  /// While recording or debugging, and once closed, the shortcuts around Python's argument checks are off.
   void record(bool on) { recording_ = on; }
-  bool shortcuts() const { return !recording_ && !closed_; }
+  bool shortcuts() const { return !recording_ && !closed_ && !debug_; }
   void close();
 
  private:
@@ -77,7 +77,7 @@ class PyCommunicator {
   bool closed_ = false;
   pybind11::function build_;
   bool recording_ = false;
-  bool places_always_ = false;
+  bool places_always_ = false, debug_ = false;
   Observers observers_;
   std::vector<std::string> places_{""};
   std::unordered_map<std::string, std::int32_t> place_indices_{{"", 0}};

@@ -78,7 +78,8 @@ void PyCommunicator::notify(const py::function& observer, std::string text) {
   }
 }
 
-void PyCommunicator::observe(double stall, bool always, Observers observers) {
+void PyCommunicator::observe(double stall, bool always, bool debug, Observers observers) {
+  debug_ = debug;
   places_always_ = always;
   observers_ = std::move(observers);
   core_.set_observer(
@@ -96,11 +97,11 @@ void register_flight(py::module_& m) {
           "capacity"_a)
       .def(
           "observe",
-          [](PyCommunicator& c, double stall, bool always, py::function place, py::function stalled,
-             py::function failed) {
-            c.observe(stall, always, {std::move(place), std::move(stalled), std::move(failed)});
+          [](PyCommunicator& c, double stall, bool always, bool debug, py::function place,
+             py::function stalled, py::function failed) {
+            c.observe(stall, always, debug, {std::move(place), std::move(stalled), std::move(failed)});
           },
-          "stall"_a, "always"_a, "place"_a, "stalled"_a, "failed"_a);
+          "stall"_a, "always"_a, "debug"_a, "place"_a, "stalled"_a, "failed"_a);
 }
 
 }  // namespace pyccl::bindings

@@ -197,7 +197,9 @@ std::shared_ptr<Work> PyCommunicator::issue(std::vector<MessageCall> messages, s
 
 void register_point_to_point(py::module_& m) {
   py::class_<PyMessage>(m, "Message")
-      .def(py::init(&make_message), "sends"_a, "peer"_a, "tag"_a, "array"_a, "timeout"_a);
+      .def(py::init(&make_message), "sends"_a, "peer"_a, "tag"_a, "array"_a, "timeout"_a)
+      .def_property_readonly("sends", [](const PyMessage& m) { return m.call.sends; })
+      .def_readonly("array", &PyMessage::array);
   const py::object communicator = m.attr("Communicator");
   py::class_<PyCommunicator, std::shared_ptr<PyCommunicator>>(communicator)
       .def("launch", &launch, "messages"_a, "plans"_a)

@@ -52,7 +52,10 @@ def ask_the_run(facts: Facts) -> tuple[int, Facts, list[Finding]]:
     with comm:
         transport = comm.explain("all_reduce", 1 << 20).transport
         facts = dataclasses.replace(
-            facts, world_size=comm.size, node_ranks=comm.node_size, transport=f"{transport} on {len(set(comm.nodes))} node(s)"
+            facts,
+            world_size=comm.size,
+            node_ranks=comm.node_size,
+            transport=f"{transport} on {len(set(comm.nodes))} node(s)",
         )
         mine = json.dumps([dataclasses.asdict(finding) for finding in examine(facts)])
         everybody = comm._bootstrap.allgather(mine.encode())
@@ -95,7 +98,9 @@ def rows(f: Facts) -> list[tuple[str, str]]:
     works = {"": "yes"}
     mib = "unlimited" if f.locked_memory is None else f"{f.locked_memory >> 20} MiB"
     shm = "none" if f.shm_bytes is None or f.shm_free is None else f"{f.shm_free >> 20} of {f.shm_bytes >> 20} MiB free"
-    services = {name: getattr(f.kernel, name) for name in ("memfd", "peer_memory", "pidfd", "futex", "process_vm_readv")}
+    services = {
+        name: getattr(f.kernel, name) for name in ("memfd", "peer_memory", "pidfd", "futex", "process_vm_readv")
+    }
     launched = "none" if f.launcher is None else f"{f.launcher[0]}, {f.launcher[1]} ranks"
     return [
         ("pyccl", f"{f.pyccl}, {f.extension or 'no extension'}"),

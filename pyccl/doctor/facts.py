@@ -1,4 +1,4 @@
-"""What there is on this machine. Nothing here judges, and nothing raises: what cannot be found out is None or a text."""
+"""What there is on this machine. Nothing here judges or raises: what cannot be found out is None, or a text."""
 
 from __future__ import annotations
 
@@ -156,7 +156,9 @@ def ask_mpi() -> Mpi:
 
 def _output(command: list[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return done.stdout + done.stderr

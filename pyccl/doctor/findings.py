@@ -97,12 +97,15 @@ def cores(f: Facts) -> Iterator[Finding]:
     crowded = f.node_ranks is not None and f.node_ranks > f.affinity
     if f.node_ranks is not None and crowded:
         yield Finding(
-            f"{f.node_ranks} ranks share {f.affinity} cores", "start fewer, or let the launcher bind to more", problem=False
+            f"{f.node_ranks} ranks share {f.affinity} cores",
+            "start fewer, or let the launcher bind to more",
+            problem=False,
         )
     if f.autogroup and family(f.mpi.version) in ("MPICH", "Intel MPI") and (crowded or f.affinity == 1):
         yield Finding(
             "autogroup schedules each rank's session as a unit, so that ranks cannot yield to each other",
             "sysctl kernel.sched_autogroup_enabled=0, or Open MPI, whose ranks share a session",
+            problem=False,
         )
 
 
@@ -128,7 +131,9 @@ def kernel(f: Facts) -> Iterator[Finding]:
             "run all ranks as one user, in one PID namespace, with /proc mounted",
         )
     if k.pidfd:
-        yield Finding(f"pidfd_open fails: {k.pidfd}; dead peers show as Timeout only", "Linux 5.3, or allow it in seccomp")
+        yield Finding(
+            f"pidfd_open fails: {k.pidfd}; dead peers show as Timeout only", "Linux 5.3, or allow it in seccomp"
+        )
     if k.futex:
         yield Finding(f"futex fails: {k.futex}", "allow it in the container's seccomp profile")
     if k.process_vm_readv:

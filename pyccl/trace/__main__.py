@@ -102,11 +102,22 @@ def show(merged: Merged, top: int, console: Console) -> None:
         if error > 0:
             known = "by the wall clocks alone" if math.isinf(error) else f"to about {_time(error)}"
             console.print(escape(f"clock of host {host[:8]} aligned {known}"))
-    ranks = Table("communicator", "rank", "others waited for it", "came last", title="Who was waited for", title_justify="left")
+    ranks = Table(
+        "communicator", "rank", "others waited for it", "came last", title="Who was waited for", title_justify="left"
+    )
     for (group_name, rank), (seconds, times) in blame(merged).items():
         ranks.add_row(escape(group_name[:8]), str(rank), _time(seconds), f"{times} times")
     console.print(ranks)
-    table = Table("operation", "bytes", "last", "others waited", "longest", "called at", title="The costliest waits", title_justify="left")
+    table = Table(
+        "operation",
+        "bytes",
+        "last",
+        "others waited",
+        "longest",
+        "called at",
+        title="The costliest waits",
+        title_justify="left",
+    )
     for w in merged.waits[:top]:
         cells = (f"{w.kind} #{w.sequence}", str(w.nbytes), f"rank {w.last}", _time(w.caused), _time(w.longest), w.place)
         table.add_row(*map(escape, cells))

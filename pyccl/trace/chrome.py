@@ -15,11 +15,13 @@ _MICRO = 1e6
 
 
 def chrome_trace(merged: Merged) -> dict[str, Any]:
-    """Return the trace: a process per rank, a row per communicator, and inside each operation the wait for its last rank.
+    """Return the trace: a process per rank, a row per communicator, in each operation the wait for its last rank.
 
     Times are in microseconds from the first operation of all.
     """
-    times = [merged.on_one_clock(log, r.queued) for log in _logs(merged) for r in log.operations if r.queued is not None]
+    times = [
+        merged.on_one_clock(log, r.queued) for log in _logs(merged) for r in log.operations if r.queued is not None
+    ]
     origin = min(times, default=0.0)
     events = [*_names(merged), *(event for log in _logs(merged) for event in _operations(merged, log, origin))]
     events += _waits(merged, origin)

@@ -23,13 +23,14 @@ MAX_FILES = 1 << 16
 KINDS = (*COLLECTIVES, "send", "recv", "empty", "refused", "unknown")
 STATES = ("queued", "running", "done", "failed")
 _LIMIT = 1 << 62
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
 class Header:
     """The first line: whose file it is, when it was written, and how its clock relates to others.
 
-    `written` is in seconds of the host's monotonic clock, and `wall` what to add to it to get seconds since 1970. `lost`
+    `written` is in seconds of the monotonic clock, and `wall` what to add to get seconds since 1970. `lost`
     operations had been overwritten.
     """
 
@@ -145,7 +146,7 @@ def read_file(path: Path) -> Log:
     operations: list[FlightRecord] = []
     number = 0
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(os.open(path, _OPEN), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError(f"{path}: not a regular file")
             while line := file.readline(MAX_LINE + 1):

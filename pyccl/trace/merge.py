@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from pyccl.collectives import COLLECTIVES
 from pyccl.flight import FlightRecord
@@ -118,7 +119,7 @@ def merge(logs: Sequence[Log]) -> Merged:
         found[log.header.communicator][log.header.rank] = log
     groups = tuple(Group(name, max(log.header.size for log in ranks.values()), ranks) for name, ranks in found.items())
     offsets, errors = _align(groups)
-    waits = [wait for group in groups for wait in (*_collective_waits(group, offsets), *_message_waits(group, offsets))]
+    waits = [wait for group in groups for wait in chain(_collective_waits(group, offsets), _message_waits(group, offsets))]
     return Merged(
         groups=groups,
         offsets=offsets,
@@ -186,7 +187,7 @@ def _message_waits(group: Group, offsets: Mapping[str, float]) -> Iterator[Wait]
         for r in log.operations:
             if r.kind in ("send", "recv") and r.sequence > 0:
                 pair = (rank, r.peer) if r.kind == "send" else (r.peer, rank)
-                ends[(*pair, r.sequence)][rank] = r
+                ends[pair[0], pair[1], r.sequence][rank] = r
     for records in ends.values():
         if wait := _wait(group, offsets, records):
             yield wait
@@ -207,9 +208,7 @@ def _unfinished(group: Group) -> Iterator[Unfinished]:
             yield _row(group, next(iter(records.values())), records, absent)
 
 
-def _row(
-    group: Group, one: FlightRecord, records: Mapping[int, FlightRecord], absent: tuple[int, ...]
-) -> Unfinished:
+def _row(group: Group, one: FlightRecord, records: Mapping[int, FlightRecord], absent: tuple[int, ...]) -> Unfinished:
     waiting = tuple(sorted(rank for rank, r in records.items() if r.state in ("queued", "running")))
     failed = tuple(sorted(rank for rank, r in records.items() if r.state == "failed"))
     return Unfinished(group.name, one.sequence, str(one).removesuffix(f" {one.state}"), waiting, failed, absent)
