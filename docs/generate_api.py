@@ -8,7 +8,7 @@ import inspect
 from pathlib import Path
 from types import ModuleType
 
-MODULES = ("pyccl", "pyccl.algorithms", "pyccl.schedule", "pyccl.cost", "pyccl.tuning", "pyccl.config")
+MODULES = ("pyccl", "pyccl.algorithms", "pyccl.schedule", "pyccl.cost", "pyccl.tuning", "pyccl.flight", "pyccl.config")
 TARGET = Path(__file__).parent / "generated" / "api.md"
 
 

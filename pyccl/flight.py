@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FlightRecord", "caller", "records"]
+__all__ = ["FlightRecord"]
 
 _PACKAGE = str(Path(__file__).resolve().parent) + "/"
 

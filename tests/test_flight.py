@@ -191,7 +191,7 @@ def test_a_trace_refuses_what_is_no_folder(trap: str, monkeypatch: pytest.Monkey
     else:
         folder.write_text("")
     monkeypatch.setenv("PYCCL_TRACE", str(folder))
-    with pytest.raises(RuntimeError, match="PYCCL_TRACE=.*no trace can be written there"):
+    with pytest.raises(RuntimeError, match=r"PYCCL_TRACE=.*no trace can be written there"):
         ranks.run(1, lambda comm: None)
     assert not list((tmp_path / "elsewhere").glob("*"))
 

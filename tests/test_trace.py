@@ -87,7 +87,7 @@ def test_links_and_folders_are_refused(tmp_path: Path) -> None:
         with pytest.raises(pyccl.ConfigError, match=name):
             read_file(tmp_path / name)
     (tmp_path / "none").mkdir()
-    with pytest.raises(pyccl.ConfigError, match="no \\*.jsonl"):
+    with pytest.raises(pyccl.ConfigError, match=r"no \*\.jsonl"):
         read_folder(tmp_path / "none")
 
 

@@ -119,7 +119,9 @@ def merge(logs: Sequence[Log]) -> Merged:
         found[log.header.communicator][log.header.rank] = log
     groups = tuple(Group(name, max(log.header.size for log in ranks.values()), ranks) for name, ranks in found.items())
     offsets, errors = _align(groups)
-    waits = [wait for group in groups for wait in chain(_collective_waits(group, offsets), _message_waits(group, offsets))]
+    waits = [
+        wait for group in groups for wait in chain(_collective_waits(group, offsets), _message_waits(group, offsets))
+    ]
     return Merged(
         groups=groups,
         offsets=offsets,
