@@ -7,7 +7,7 @@ try:
     _extension.load()
 
     from pyccl.algorithms import register_algorithm
-    from pyccl.communicator import Communicator, init
+    from pyccl.communicator import Communicator
     from pyccl.errors import (
         CommError,
         ConcurrentWrite,
@@ -20,6 +20,7 @@ try:
         Timeout,
     )
     from pyccl.ops import Op, premul_sum, user_op
+    from pyccl.world import init
 except ImportError:
     if not _extension.examined():  # `python -m pyccl.doctor` is there to say what is wrong
         raise

@@ -66,7 +66,10 @@ def _from_torch(x: Any, name: str) -> NumpyArray:
         raise ValueError(f"{name} must be contiguous, got strides {tuple(x.stride())} for shape {tuple(x.shape)}")
     if x.dtype == torch.bfloat16:
         return x.view(torch.int16).numpy().view(_bfloat16())  # type: ignore[no-any-return]
-    return x.numpy()  # type: ignore[no-any-return]
+    try:
+        return x.numpy()  # type: ignore[no-any-return]
+    except TypeError:  # a dtype that NumPy does not have
+        raise TypeError(f"{name} has dtype {x.dtype}, which pyccl does not handle") from None
 
 
 def _to_numpy(x: Any, name: str) -> NumpyArray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pyccl import _core
 from pyccl.arrays import NumpyArray, name_of, overlap, resolve
-from pyccl.checks import block_counts, disjoint, output, root_rank, seconds
+from pyccl.checks import block_counts, disjoint, flag, integer, output, seconds
 from pyccl.collectives import COLLECTIVES, split
 from pyccl.ops import Op, check_op, resolve_op
 
@@ -31,7 +31,7 @@ class Group(Protocol):
     def rank(self) -> int: ...
     @property
     def size(self) -> int: ...
-    def algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int) -> int: ...
+    def _algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int, ordered: bool) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,26 @@ class Resolved:
 def _call(
     comm: Group, collective: str, x: NumpyArray | None, out: NumpyArray | None, count: int, *, op: Op | None = None,
     root: int = -1, counts: tuple[int, ...] = (), send: tuple[int, ...] = (), recv: tuple[int, ...] = (),
-    algorithm: str = "auto", timeout: float | None = None, large: int | None = None,
+    algorithm: str = "auto", timeout: float | None = None, large: int | None = None, ordered: bool = False,
 ) -> _core.Arguments:  # fmt: skip
     array = x if x is not None else out
     dtype = array.dtype if array is not None else np.dtype(np.uint8)
-    user, details = 0, 0
+    user, details, note = 0, 0, ""
     if op is not None:
         check_op(op, name_of(dtype))
         user = op.address(name_of(dtype))
         details = op.fingerprint ^ (not op.commutative)
+        note = f"op={op.name}" + ("" if op.commutative else ", not commutative") if details else ""
+    if counts and counts == split(count, comm.size):
+        counts = ()  # said or not, it is the same operation
     if counts:
         details = zlib.crc32(struct.pack(f"<{len(counts)}q", *counts), details)
+        note += f"{', ' if note else ''}counts={list(counts)}"
     elif send:
         details = zlib.crc32(b"uneven", details)
+        note = "send_counts"
     nbytes = (count if large is None else large) * dtype.itemsize
-    code = comm.algorithm_code(collective, algorithm, op, nbytes)
+    code = comm._algorithm_code(collective, algorithm, op, nbytes, ordered)
     return _core.Arguments(
         kind=COLLECTIVES[collective].code,
         op=0 if op is None else op.code,
@@ -74,35 +79,46 @@ def _call(
         factor=1.0 if op is None or op.factor is None else op.factor,
         user=user,
         details=details,
+        note=note,
         timeout=seconds(timeout),
     )
 
 
 def all_reduce(
-    comm: Group, x: Any, op: str | Op = "sum", *, out: Any = None, algorithm: str = "auto", timeout: float | None = None
-) -> Resolved:
+    comm: Group, x: Any, op: str | Op = "sum", *, out: Any = None, deterministic: bool = False,
+    algorithm: str = "auto", timeout: float | None = None,
+) -> Resolved:  # fmt: skip
     a = resolve(x, "x")
     result, view = output(x, out, a.shape, a.dtype)
     disjoint(a, view, 0)
     kind = resolve_op(op)
-    return Resolved(_call(comm, "all_reduce", a, view, a.size, op=kind, algorithm=algorithm, timeout=timeout), result)
+    options: dict[str, Any] = {
+        "algorithm": algorithm,
+        "timeout": timeout,
+        "ordered": flag(deterministic, "deterministic"),
+    }
+    return Resolved(_call(comm, "all_reduce", a, view, a.size, op=kind, **options), result)
 
 
 def reduce(
-    comm: Group, x: Any, op: str | Op = "sum", *, root: int = 0, out: Any = None, algorithm: str = "auto",
-    timeout: float | None = None,
+    comm: Group, x: Any, op: str | Op = "sum", *, root: int = 0, out: Any = None, deterministic: bool = False,
+    algorithm: str = "auto", timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
-    root = root_rank(root, comm.size)
+    root = integer(root, "root", 0, comm.size)
     a = resolve(x, "x")
     result, view = output(x, out, a.shape, a.dtype) if comm.rank == root else (None, None)
     if view is not None:
         disjoint(a, view, 0)
-    call = _call(comm, "reduce", a, view, a.size, op=resolve_op(op), root=root, algorithm=algorithm, timeout=timeout)
-    return Resolved(call, result)
+    options: dict[str, Any] = {
+        "algorithm": algorithm,
+        "timeout": timeout,
+        "ordered": flag(deterministic, "deterministic"),
+    }
+    return Resolved(_call(comm, "reduce", a, view, a.size, op=resolve_op(op), root=root, **options), result)
 
 
 def broadcast(comm: Group, x: Any, *, root: int = 0, algorithm: str = "auto", timeout: float | None = None) -> Resolved:
-    root = root_rank(root, comm.size)
+    root = integer(root, "root", 0, comm.size)
     sends = comm.rank == root
     a = resolve(x, "x", writable=not sends)
     source, target = (a, None) if sends else (None, a)
@@ -112,7 +128,7 @@ def broadcast(comm: Group, x: Any, *, root: int = 0, algorithm: str = "auto", ti
 
 def reduce_scatter(
     comm: Group, x: Any, op: str | Op = "sum", *, counts: Sequence[int] | None = None, out: Any = None,
-    algorithm: str = "auto", timeout: float | None = None,
+    deterministic: bool = False, algorithm: str = "auto", timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
     a = resolve(x, "x")
     given = block_counts(counts, comm.size)
@@ -122,8 +138,12 @@ def reduce_scatter(
     result, view = output(x, out, _block_shape(a, blocks, comm.rank), a.dtype)
     disjoint(a, view, sum(blocks[: comm.rank]))
     kind = resolve_op(op)
-    call = _call(comm, "reduce_scatter", a, view, a.size, op=kind, counts=given, algorithm=algorithm, timeout=timeout)
-    return Resolved(call, result)
+    options: dict[str, Any] = {
+        "algorithm": algorithm,
+        "timeout": timeout,
+        "ordered": flag(deterministic, "deterministic"),
+    }
+    return Resolved(_call(comm, "reduce_scatter", a, view, a.size, op=kind, counts=given, **options), result)
 
 
 def _block_shape(a: NumpyArray, blocks: Sequence[int], rank: int) -> tuple[int, ...]:
@@ -170,7 +190,7 @@ def gather(
     comm: Group, x: Any, *, root: int = 0, counts: Sequence[int] | None = None, out: Any = None,
     algorithm: str = "auto", timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
-    root = root_rank(root, comm.size)
+    root = integer(root, "root", 0, comm.size)
     a = resolve(x, "x")
     given = block_counts(counts, comm.size)
     blocks, shape = _gathered(comm, a, given, None)
@@ -185,7 +205,7 @@ def scatter(
     comm: Group, x: Any = None, *, root: int = 0, counts: Sequence[int] | None = None, out: Any = None,
     algorithm: str = "auto", timeout: float | None = None,
 ) -> Resolved:  # fmt: skip
-    root = root_rank(root, comm.size)
+    root = integer(root, "root", 0, comm.size)
     given = block_counts(counts, comm.size)
     a = None if x is None else resolve(x, "x")
     if a is None and comm.rank == root:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyccl.arrays import NumpyArray, empty_like, overlap, resolve
 
-__all__ = ["block_counts", "dimensions", "disjoint", "output", "root_rank", "seconds"]
+__all__ = ["block_counts", "dimensions", "disjoint", "flag", "integer", "output", "seconds", "split_arguments"]
 
 
 def block_counts(counts: Sequence[int] | None, size: int, name: str = "counts") -> tuple[int, ...]:
@@ -31,15 +31,33 @@ def block_counts(counts: Sequence[int] | None, size: int, name: str = "counts") 
     return values
 
 
-def root_rank(root: int, size: int) -> int:
-    """Return the root once it is a rank."""
+def integer(value: SupportsIndex, name: str, low: int, high: int) -> int:
+    """Return a plain int once `value` is an integer in ``[low, high)``; a bool is not one."""
     try:
-        rank = index(root)
+        if isinstance(value, bool):
+            raise TypeError
+        number = index(value)
     except TypeError:
-        raise TypeError(f"root must be an integer, got {type(root).__name__}") from None
-    if not 0 <= rank < size:
-        raise ValueError(f"root must be in [0, {size}), got {root}")
-    return rank
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}") from None
+    if not low <= number < high:
+        raise ValueError(f"{name} must be in [{_power(low)}, {_power(high)}), got {number}")
+    return number
+
+
+def _power(value: int) -> str:
+    return {-(2**31): "-2**31", 2**31: "2**31", 2**62: "2**62"}.get(value, str(value))
+
+
+def flag(value: bool, name: str) -> bool:
+    """Return `value` once it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
+    return bool(value)
+
+
+def split_arguments(color: int | None, key: int) -> tuple[int | None, int]:
+    """Return the arguments of `Communicator.split` once they are known to be good."""
+    return None if color is None else integer(color, "color", 0, 2**31), integer(key, "key", -(2**31), 2**31)
 
 
 def dimensions(shape: int | Sequence[int]) -> tuple[int, ...]:

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import math
 import weakref
 from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from pyccl import _core, algorithms, config, membership
-from pyccl.arrays import NumpyArray, dtype_of
+from pyccl.arrays import NumpyArray, dtype_of, resolve
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
-from pyccl.calls import RESOLVERS, Resolved
-from pyccl.checks import dimensions
+from pyccl.checks import dimensions, flag, seconds, split_arguments
+from pyccl.choice import algorithm_code, hand_thresholds
 from pyccl.collectives import COLLECTIVES
-from pyccl.errors import CommError
 from pyccl.explain import Explanation
-from pyccl.group import Groups
 from pyccl.in_flight import InFlight
+from pyccl.methods import announced
 from pyccl.observing import Observed, observe
 from pyccl.ops import Op
+from pyccl.runs import Runs
+from pyccl.same import compare, digests
 from pyccl.schedule import verify
-from pyccl.splitting import agree_to_split
 from pyccl.tuning import Tuning
 
-__all__ = ["Communicator", "init"]
+__all__ = ["Communicator"]
 
 log = logging.getLogger("pyccl")
 _NAMES = tuple(COLLECTIVES)
 _CACHE_BYTES = 32 << 20
 
 
-class Communicator(Groups, Observed):
+class Communicator(Runs, Observed):
     """A group of ranks that call the same collectives in the same order, and send each other messages.
 
     Parameters
@@ -44,6 +42,9 @@ class Communicator(Groups, Observed):
         Which ranks; collective over it.
     timeout : float, optional
         Seconds that an operation waits for its peers; default: ``PYCCL_TIMEOUT``, else 300.
+    deterministic : bool, default False
+        Take only algorithms that combine all contributions in one pass in rank order: the same bits whatever the
+        array's size, how it is divided into calls, the algorithm, the transport and the run. Equal on all ranks.
 
     Raises
     ------
@@ -56,20 +57,26 @@ class Communicator(Groups, Observed):
     nothing is moved and the communicator stays usable. After `Timeout` or `PeerLost` it does not.
     """
 
-    def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None) -> None:
+    def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None, deterministic: bool = False) -> None:
         settings = config.load()
-        limit = settings.timeout if timeout is None else timeout
+        limit = settings.timeout if timeout is None else seconds(timeout)
         source = world_bootstrap(limit) if mpi_comm is None else MpiBootstrap(mpi_comm, timeout=limit)
-        self._start(source, settings, timeout)
+        self._start(source, settings, timeout, deterministic)
 
     @classmethod
-    def from_bootstrap(cls, bootstrap: Bootstrap, *, timeout: float | None = None) -> Communicator:
+    def from_bootstrap(
+        cls, bootstrap: Bootstrap, *, timeout: float | None = None, deterministic: bool = False
+    ) -> Communicator:
         """Return the communicator of the ranks behind any `pyccl.bootstrap.Bootstrap`. Collective."""
+        seconds(timeout)
         self = cls.__new__(cls)
-        self._start(bootstrap, config.load(), timeout)
+        self._start(bootstrap, config.load(), timeout, deterministic)
         return self
 
-    def _start(self, bootstrap: Bootstrap, settings: config.Settings, timeout: float | None) -> None:
+    def _start(
+        self, bootstrap: Bootstrap, settings: config.Settings, timeout: float | None, deterministic: bool
+    ) -> None:
+        self.deterministic: bool = flag(deterministic, "deterministic")
         self._bootstrap = bootstrap
         self._settings = settings
         self._in_flight = InFlight() if settings.debug else None
@@ -99,81 +106,16 @@ class Communicator(Groups, Observed):
         self.tuning = Tuning.load(settings.tuning)
         for _, name in sorted(algorithms.known()):  # the same codes on every rank
             self._core.algorithm_index(name)
-        self._choose()
+        hand_thresholds(self._core, self.tuning, settings.algorithm, m.nodes, deterministic=self.deterministic)
         self._closed = False
         traces = observe(self._core, settings, m.identity, self.rank, self.size)
         self._close_at_exit = weakref.finalize(self, _close, self._core, *traces, bootstrap)
 
-    def _choose(self) -> None:
-        """Hand the thresholds to the core."""
-        private = self.tuning.private(self.size, several_nodes=len(set(self.nodes)) > 1)
-        for name, row in COLLECTIVES.items():
-            for registered, table in ((False, private), (True, self.tuning.registered)):
-                override = self._settings.algorithm.get(name)
-                rows = ((2**62, override),) if override else table[name]
-                codes = []
-                for limit, algorithm in rows:
-                    algorithms.get_algorithm(name, algorithm)
-                    codes.append((limit, self._core.algorithm_index(algorithm)))
-                self._core.set_choices(row.code, registered, codes)
+    def _algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int, ordered: bool) -> int:
+        ordered = (ordered or self.deterministic) and op is not None
+        return algorithm_code(self._core, self.size, collective, name, op, nbytes, ordered=ordered)
 
-    def algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int) -> int:
-        """Return the core's number of an algorithm, -1 for "auto" where the table's choice will do."""
-        if not isinstance(name, str):
-            raise TypeError(f"algorithm must be a name, got {type(name).__name__}")
-        ordered = op is not None and not op.commutative
-        if name == "auto":
-            if not ordered:
-                return -1
-            chosen = self._core.algorithm_name(self._core.choose(COLLECTIVES[collective].code, False, nbytes))
-            keeps = [n for n in algorithms.algorithms(collective, self.size)
-                     if not algorithms.get_algorithm(collective, n).commutative_only]  # fmt: skip
-            return self._core.algorithm_index(chosen if chosen in keeps else keeps[0])
-        entry = algorithms.get_algorithm(collective, name)
-        if not entry.serves(self.size):
-            raise ValueError(f"algorithm {name!r} of {collective} does not serve {self.size} ranks")
-        if ordered and entry.commutative_only:
-            raise ValueError(f"algorithm {name!r} needs a commutative operation, and {op.name!r} is not")  # type: ignore[union-attr]
-        return self._core.algorithm_index(name)
-
-    def _resolve(
-        self, collective: str, args: tuple[Any, ...], options: dict[str, Any], announce: bool = True
-    ) -> Resolved:
-        self._check_open()
-        try:
-            call = RESOLVERS[collective](self, *args, **options)
-            if self._in_flight is not None:
-                self._in_flight.check(collective, call)
-            return call
-        except (TypeError, ValueError, ImportError) as error:
-            if announce:
-                self._refuse(error)
-            raise
-
-    def _refuse(self, error: Exception) -> None:
-        """Let the peers know that this rank cannot take part in the operation that they have come to."""
-        with contextlib.suppress(CommError):  # the peers did not come: the argument's own error says more
-            self._core.refuse(f"{type(error).__name__}: {error}", -1.0)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise CommError("the communicator is closed")
-
-    def _run(self, collective: str, *args: Any, **options: Any) -> Any:
-        if self._recording is not None:
-            return self._recording._run(collective, *args, **options)
-        call = self._resolve(collective, args, options)
-        self._core.run(call.arguments)
-        return call.result
-
-    def _submit(self, collective: str, *args: Any, **options: Any) -> Any:
-        if self._recording is not None:
-            return self._recording._submit(collective)
-        call = self._resolve(collective, args, options)
-        if self._in_flight is not None:
-            return self._in_flight.submit(self._core, collective, call)
-        return self._core.submit(call.arguments, call.result)
-
+    @announced
     def split(self, color: int | None, key: int = 0) -> Communicator | None:
         """Return a new, independent communicator of the ranks that give the same color. Collective.
 
@@ -188,25 +130,36 @@ class Communicator(Groups, Observed):
         ------
         TypeError, ValueError
             For a bad argument; on the other ranks `PeerAborted`.
+        MismatchError
+            On every rank, if another rank calls something else.
         """
         self._check_open()
-        color, key = agree_to_split(self._bootstrap, color, key)
+        with self._refusing():
+            color, key = split_arguments(color, key)
+        self._core.agree_to_split(-1.0)
         child = self._bootstrap.split(color, key)
         if child is None:
             return None
         comm = Communicator.__new__(Communicator)
-        comm._start(child, self._settings, self._timeout)
+        comm._start(child, self._settings, self._timeout, self.deterministic)
         return comm
 
+    @announced
     def plan(self, collective: str, *args: Any, **options: Any) -> _core.Plan:
         """Resolve a call once and return a callable that runs it on the same arrays, as often as wanted.
 
         Parameters
         ----------
         collective : str
-            Name of a collective method.
+            Of the blocking method: all_reduce, reduce_scatter, all_gather, broadcast, reduce, gather, scatter,
+            all_to_all or barrier.
         *args, **options
             Its arguments.
+
+        Returns
+        -------
+        Plan
+            Calling it, without arguments, is the collective; making it is not, and moves nothing.
 
         Examples
         --------
@@ -215,11 +168,10 @@ class Communicator(Groups, Observed):
         >>> step() is x
         True
         """
-        if collective not in RESOLVERS:
-            raise ValueError(f"collective must be one of {', '.join(RESOLVERS)}, got {collective!r}")
         call = self._resolve(collective, args, options)
         return self._core.plan(call.arguments, call.result)
 
+    @announced
     def empty(self, shape: int | Sequence[int], dtype: Any = "float32") -> NumpyArray:
         """Return a registered array of zeros: it lies in memory that all ranks of the node have mapped.
 
@@ -227,20 +179,38 @@ class Communicator(Groups, Observed):
         through a staging area. The memory is returned when the array and all views of it are gone.
         """
         self._check_open()
-        try:
+        with self._refusing():
             kind = dtype_of(dtype)
             dims = dimensions(shape)
             if any(n < 0 for n in dims):
                 raise ValueError(f"shape must not be negative, got {dims}")
-        except (TypeError, ValueError, ImportError) as error:
-            self._refuse(error)
-            raise
-        nbytes = int(np.prod(dims, dtype=np.int64)) * kind.itemsize
+            nbytes = math.prod(dims) * kind.itemsize
+            if nbytes >= 2**62:
+                raise ValueError(f"shape {dims} is more than any memory holds")
         return self._core.allocate(kind, list(dims), nbytes, -1.0)
 
     def explain(self, collective: str, nbytes: int, dtype: Any = "float32") -> Explanation:
         """Return which algorithm and transport a call would take, and why; `nbytes` is of the large side."""
         return Explanation.of(self, collective, nbytes, dtype_of(dtype))
+
+    @announced
+    def check_same(self, x: Any) -> None:
+        """Compare an array over all ranks, bit by bit; return if it is the same everywhere. Collective.
+
+        Parameters
+        ----------
+        x : array
+            Anything that the collectives take; a hash of it is compared, at the cost of reading it once.
+
+        Raises
+        ------
+        MismatchError
+            On every rank, naming those that differ from most others and where the first difference is.
+        """
+        self._check_open()
+        with self._refusing():
+            mine = digests(resolve(x, "x"))
+        compare(self.all_gather(mine).reshape(self.size, -1))
 
     def close(self) -> None:
         """Wait for what is queued and let go of memory and threads. May be repeated; later calls raise CommError."""
@@ -272,27 +242,3 @@ def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -
 def _close(*parts: Any) -> None:
     for part in parts:
         part.close()
-
-
-_world: list[weakref.ref[Communicator]] = []
-
-
-def init(*, timeout: float | None = None) -> Communicator:
-    """Return the communicator of all ranks that the launcher has started; the same one until it is closed.
-
-    Parameters
-    ----------
-    timeout : float, optional
-        Seconds that an operation waits for its peers; default: ``PYCCL_TIMEOUT``, else 300.
-
-    Examples
-    --------
-    >>> with pyccl.init() as comm:    # doctest: +SKIP
-    ...     total = comm.all_reduce(np.ones(4))
-    """
-    existing = _world[0]() if _world else None
-    if existing is not None and not existing._closed:
-        return existing
-    comm = Communicator(timeout=timeout)
-    _world[:] = [weakref.ref(comm)]
-    return comm

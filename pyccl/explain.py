@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pyccl.checks import integer
 from pyccl.collectives import COLLECTIVES
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ class Explanation:
         """Look up what `comm` would do."""
         if collective not in COLLECTIVES:
             raise ValueError(f"collective must be one of {', '.join(COLLECTIVES)}, got {collective!r}")
-        if nbytes < 0:
-            raise ValueError(f"nbytes must not be negative, got {nbytes}")
+        nbytes = integer(nbytes, "nbytes", 0, 2**62)
         code = COLLECTIVES[collective].code
         core, m = comm._core, comm._membership
         name = core.algorithm_name(core.choose(code, False, nbytes))
@@ -71,7 +71,8 @@ class Explanation:
         return cls(collective, nbytes, dtype.name, name, registered, transport, why)
 
     def __str__(self) -> str:
-        text = f"{self.collective} of {self.nbytes} bytes of {self.dtype}: {self.algorithm} over {self.transport}"
+        how = "nothing to move" if self.transport == "none" else f"{self.algorithm} over {self.transport}"
+        text = f"{self.collective} of {self.nbytes} bytes of {self.dtype}: {how}"
         if self.registered_algorithm:
             text += f" (registered arrays: {self.registered_algorithm}, without staging)"
         return f"{text}\n  because {self.reason}"

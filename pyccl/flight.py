@@ -26,7 +26,8 @@ class FlightRecord:
         Of a collective: its number, the same on every rank. Of a message: its number among those of the pair. 0 while
         it is queued.
     kind : str
-        The name of a collective, or "send", "recv", "empty" or "refused" (a call whose arguments were bad here).
+        The name of a collective, or "send", "recv", "empty", "split" or "refused" (a call that was bad
+        here).
     op, dtype, algorithm : str
         Empty where there is none.
     count : int
@@ -82,7 +83,7 @@ class FlightRecord:
 def records(rows: Sequence[tuple[Any, ...]]) -> list[FlightRecord]:
     """Return what the core has recorded, oldest first."""
     offset = time.time() - time.monotonic()
-    return [FlightRecord(*row, None if row[12] is None else row[12] + offset) for row in rows]
+    return [FlightRecord(*(*row, None if row[12] is None else row[12] + offset)) for row in rows]
 
 
 def caller() -> str:

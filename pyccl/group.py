@@ -45,7 +45,8 @@ class OperationGroup(Operations, PointToPoint):
         self._calls: list[Exchange] = []
         self._plans: list[_core.Plan] = []
         self._results: list[Any] = []
-        self._collectives = 0  # asked for, the one that failed included
+        self._collectives = 0  # asked for, those that failed included
+        self._error: Exception | None = None
         self.work: _core.Work | None = None
 
     def __enter__(self) -> OperationGroup:
@@ -56,6 +57,9 @@ class OperationGroup(Operations, PointToPoint):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._comm._stop_recording()
+        if error is None and self._error is not None:  # caught inside the block, but the group is not what was meant
+            self._refuse(self._error)
+            raise self._error
         if isinstance(error, Exception):  # not at Ctrl-C, since a refusal waits for the peers
             self._refuse(error)
         if error is not None:
@@ -74,13 +78,24 @@ class OperationGroup(Operations, PointToPoint):
         for _ in range(self._collectives):
             self._core.refuse(f"the group was left by {type(error).__name__}: {error}", -1.0)
 
+    def _refuse_call(self, error: Exception) -> None:
+        self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self._collectives += 1
+        self._error = self._error or error
+
     def _group(self) -> Group:
         return self._comm
 
     def _run(self, collective: str, *args: Any, **options: Any) -> Any:
+        try:
+            call = self._comm._resolve(collective, args, options, announce=False)
+            self._plans.append(self._core.plan(call.arguments, call.result))
+        except Exception as error:
+            self._failed(error)
+            raise
         self._collectives += 1
-        call = self._comm._resolve(collective, args, options, announce=False)
-        self._plans.append(self._core.plan(call.arguments, call.result))
         self._results.append(call.result)
         return call.result
 

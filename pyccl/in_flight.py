@@ -22,7 +22,7 @@ __all__ = ["InFlight", "WatchedWork"]
 
 
 def _checksum(a: NumpyArray) -> int:
-    return zlib.crc32(memoryview(a.reshape(-1).view(np.uint8)))
+    return zlib.crc32(a.reshape(-1).view(np.uint8).data)
 
 
 def _touch(one: Iterable[NumpyArray], other: Iterable[NumpyArray]) -> bool:

@@ -169,6 +169,8 @@ class MpiBootstrap:
         self._mpi = mpi = import_mpi()
         _check_state(mpi)
         _check_library(mpi)
+        if comm is not None and not isinstance(comm, mpi.Comm):
+            raise TypeError(f"mpi_comm must be an mpi4py.MPI.Comm, got {type(comm).__name__}")
         self._comm: MPI.Intracomm = mpi.COMM_WORLD if comm is None else comm
         if self._comm == mpi.COMM_NULL or self._comm.Is_inter():
             raise ValueError("comm must be an intracommunicator that this rank belongs to")

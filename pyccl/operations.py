@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pyccl.collectives import COLLECTIVES
+from pyccl.methods import announced, collective
 from pyccl.ops import Op
 
 if TYPE_CHECKING:
@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Operations"]
 
-_ALL_REDUCE, _REDUCE_SCATTER, _ALL_GATHER, _BROADCAST = (
-    COLLECTIVES[name].code for name in ("all_reduce", "reduce_scatter", "all_gather", "broadcast")
-)
-
 
 class Operations:
     """The collective methods of a communicator.
@@ -25,7 +21,9 @@ class Operations:
     Common parameters: `x` is a C-contiguous CPU array (NumPy, or anything with DLPack or the buffer protocol) of
     bool, (u)int8…64, float16, bfloat16, float32, float64, complex64 or complex128. `op` is "sum", "avg", "prod",
     "min", "max", "band", "bor", "bxor", or an `Op` (`premul_sum`, `user_op`). `algorithm` is "auto" or one of
-    `pyccl.algorithms(collective)`. `timeout` is in seconds; default: the communicator's.
+    `pyccl.algorithms.algorithms(collective)`. `timeout` is in seconds; default: the communicator's.
+    `deterministic=True` takes only algorithms that give the same bits whatever the size, division into calls, algorithm
+    and transport; see `Communicator`.
 
     Common errors: TypeError and ValueError for arguments, on the rank that made the mistake, `PeerAborted` on
     the others; `MismatchError` on every rank if they called different things; `Timeout` and `PeerLost`, after which
@@ -34,15 +32,20 @@ class Operations:
 
     _core: Core
 
+    def _refuse_call(self, error: Exception) -> None:
+        raise TypeError("Operations is the base of Communicator")
+
     def _run(self, collective: str, *args: Any, **options: Any) -> Any:
         raise TypeError("Operations is the base of Communicator")
 
     def _submit(self, collective: str, *args: Any, **options: Any) -> Work:
         raise TypeError("Operations is the base of Communicator")
 
+    @collective
     def all_reduce(
-        self, x: Any, op: str | Op = "sum", *, out: Any = None, algorithm: str = "auto", timeout: float | None = None
-    ) -> Any:
+        self, x: Any, op: str | Op = "sum", *, out: Any = None, deterministic: bool = False,
+        algorithm: str = "auto", timeout: float | None = None,
+    ) -> Any:  # fmt: skip
         """Reduce `x` over all ranks; every rank receives the result.
 
         Parameters
@@ -63,15 +66,13 @@ class Operations:
         >>> comm.all_reduce(np.full(3, comm.rank + 1.0))    # 1 rank
         array([1., 1., 1.])
         """
-        if algorithm == "auto" and timeout is None:
-            result = self._core.fast(_ALL_REDUCE, x, op, out, -1)  # plain NumPy arrays; all else is looked at below
-            if result is not NotImplemented:
-                return result
-        return self._run("all_reduce", x, op, out=out, algorithm=algorithm, timeout=timeout)
+        options: dict[str, Any] = {"deterministic": deterministic, "algorithm": algorithm, "timeout": timeout}
+        return self._run("all_reduce", x, op, out=out, **options)
 
+    @collective
     def reduce_scatter(
         self, x: Any, op: str | Op = "sum", *, counts: Sequence[int] | None = None, out: Any = None,
-        algorithm: str = "auto", timeout: float | None = None,
+        deterministic: bool = False, algorithm: str = "auto", timeout: float | None = None,
     ) -> Any:  # fmt: skip
         """Reduce `x` over all ranks; rank r receives block r of the result.
 
@@ -94,12 +95,10 @@ class Operations:
         >>> comm.reduce_scatter(np.arange(4.0))    # 1 rank
         array([0., 1., 2., 3.])
         """
-        if counts is None and algorithm == "auto" and timeout is None:
-            result = self._core.fast(_REDUCE_SCATTER, x, op, out, -1)
-            if result is not NotImplemented:
-                return result
-        return self._run("reduce_scatter", x, op, counts=counts, out=out, algorithm=algorithm, timeout=timeout)
+        options: dict[str, Any] = {"deterministic": deterministic, "algorithm": algorithm, "timeout": timeout}
+        return self._run("reduce_scatter", x, op, counts=counts, out=out, **options)
 
+    @collective
     def all_gather(
         self, x: Any, *, counts: Sequence[int] | None = None, out: Any = None, algorithm: str = "auto",
         timeout: float | None = None,
@@ -123,12 +122,9 @@ class Operations:
         >>> comm.all_gather(np.arange(2))    # 1 rank
         array([0, 1])
         """
-        if counts is None and algorithm == "auto" and timeout is None:
-            result = self._core.fast(_ALL_GATHER, x, None, out, -1)
-            if result is not NotImplemented:
-                return result
         return self._run("all_gather", x, counts=counts, out=out, algorithm=algorithm, timeout=timeout)
 
+    @collective
     def broadcast(self, x: Any, *, root: int = 0, algorithm: str = "auto", timeout: float | None = None) -> Any:
         """Overwrite `x` on every rank with the root's `x`, and return it.
 
@@ -138,15 +134,12 @@ class Operations:
             The same shape and dtype on every rank; it need not be writable on the root.
         root : int, default 0
         """
-        if type(root) is int and algorithm == "auto" and timeout is None:
-            result = self._core.fast(_BROADCAST, x, None, None, root)
-            if result is not NotImplemented:
-                return result
         return self._run("broadcast", x, root=root, algorithm=algorithm, timeout=timeout)
 
+    @announced
     def reduce(
-        self, x: Any, op: str | Op = "sum", *, root: int = 0, out: Any = None, algorithm: str = "auto",
-        timeout: float | None = None,
+        self, x: Any, op: str | Op = "sum", *, root: int = 0, out: Any = None, deterministic: bool = False,
+        algorithm: str = "auto", timeout: float | None = None,
     ) -> Any:  # fmt: skip
         """Reduce `x` over all ranks; the root receives the result, the others None.
 
@@ -158,8 +151,10 @@ class Operations:
         out : array like `x`, optional
             Only looked at on the root; may be `x`.
         """
-        return self._run("reduce", x, op, root=root, out=out, algorithm=algorithm, timeout=timeout)
+        options: dict[str, Any] = {"deterministic": deterministic, "algorithm": algorithm, "timeout": timeout}
+        return self._run("reduce", x, op, root=root, out=out, **options)
 
+    @announced
     def gather(
         self, x: Any, *, root: int = 0, counts: Sequence[int] | None = None, out: Any = None,
         algorithm: str = "auto", timeout: float | None = None,
@@ -177,6 +172,7 @@ class Operations:
         """
         return self._run("gather", x, root=root, counts=counts, out=out, algorithm=algorithm, timeout=timeout)
 
+    @announced
     def scatter(
         self, x: Any = None, *, root: int = 0, counts: Sequence[int] | None = None, out: Any = None,
         algorithm: str = "auto", timeout: float | None = None,
@@ -198,6 +194,7 @@ class Operations:
         """
         return self._run("scatter", x, root=root, counts=counts, out=out, algorithm=algorithm, timeout=timeout)
 
+    @announced
     def all_to_all(
         self, x: Any, *, send_counts: Sequence[int] | None = None, recv_counts: Sequence[int] | None = None,
         out: Any = None, algorithm: str = "auto", timeout: float | None = None,
@@ -221,43 +218,52 @@ class Operations:
         options = {"out": out, "algorithm": algorithm, "timeout": timeout}
         return self._run("all_to_all", x, send_counts=send_counts, recv_counts=recv_counts, **options)
 
+    @collective
     def barrier(self, *, algorithm: str = "auto", timeout: float | None = None) -> None:
         """Return once every rank has come."""
-        if algorithm != "auto" or timeout is not None or self._core.barrier() is NotImplemented:
-            self._run("barrier", algorithm=algorithm, timeout=timeout)
+        self._run("barrier", algorithm=algorithm, timeout=timeout)
 
+    @announced
     def all_reduce_async(self, x: Any, op: str | Op = "sum", **options: Any) -> Work:
         """Start an `all_reduce`; its arrays belong to the library until ``wait()`` has returned."""
         return self._submit("all_reduce", x, op, **options)
 
+    @announced
     def reduce_scatter_async(self, x: Any, op: str | Op = "sum", **options: Any) -> Work:
         """Start a `reduce_scatter`."""
         return self._submit("reduce_scatter", x, op, **options)
 
+    @announced
     def all_gather_async(self, x: Any, **options: Any) -> Work:
         """Start an `all_gather`."""
         return self._submit("all_gather", x, **options)
 
+    @announced
     def broadcast_async(self, x: Any, **options: Any) -> Work:
         """Start a `broadcast`."""
         return self._submit("broadcast", x, **options)
 
+    @announced
     def reduce_async(self, x: Any, op: str | Op = "sum", **options: Any) -> Work:
         """Start a `reduce`."""
         return self._submit("reduce", x, op, **options)
 
+    @announced
     def gather_async(self, x: Any, **options: Any) -> Work:
         """Start a `gather`."""
         return self._submit("gather", x, **options)
 
+    @announced
     def scatter_async(self, x: Any = None, **options: Any) -> Work:
         """Start a `scatter`."""
         return self._submit("scatter", x, **options)
 
+    @announced
     def all_to_all_async(self, x: Any, **options: Any) -> Work:
         """Start an `all_to_all`."""
         return self._submit("all_to_all", x, **options)
 
+    @announced
     def barrier_async(self, **options: Any) -> Work:
         """Start a `barrier`."""
         return self._submit("barrier", **options)

@@ -129,7 +129,8 @@ def resolve_op(op: str | Op) -> Op:
     if not isinstance(op, str):
         raise TypeError(f"op must be a name or a pyccl.Op (see pyccl.user_op), got {type(op).__name__}")
     if op not in BUILTIN:
-        raise ValueError(f"op must be one of {', '.join(BUILTIN)}, got {op!r}")
+        hint = "; it takes a factor: pyccl.premul_sum(0.5)" if op == "premul_sum" else ""
+        raise ValueError(f"op must be one of {', '.join(BUILTIN)}, got {op!r}{hint}")
     return BUILTIN[op]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyccl._core import Communicator as Core
 from pyccl._core import Message, Work
 from pyccl.arrays import overlap, resolve
-from pyccl.checks import seconds
+from pyccl.checks import integer, seconds
 
 if TYPE_CHECKING:
     from pyccl._core import Communicator as Core
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from pyccl.calls import Group
 
 __all__ = ["Exchange", "PointToPoint", "messages_of"]
-
-_TAGS = 2**31
 
 
 @dataclass(frozen=True)
@@ -39,29 +36,15 @@ class Exchange:
     balance: int
 
 
-def _peer(value: int, name: str, size: int) -> int:
-    peer = operator.index(value)
-    if not 0 <= peer < size:
-        raise ValueError(f"{name} must be in [0, {size}), got {peer}")
-    return peer
-
-
-def _tag(value: int) -> int:
-    tag = operator.index(value)
-    if not 0 <= tag < _TAGS:
-        raise ValueError(f"tag must be in [0, 2**31), got {tag}")
-    return tag
-
-
 def send(comm: Group, x: Any, dest: int, *, tag: int = 0, timeout: float | None = None) -> Exchange:
-    peer = _peer(dest, "dest", comm.size)
-    message = Message(True, peer, _tag(tag), resolve(x, "x"), seconds(timeout))
+    peer = integer(dest, "dest", 0, comm.size)
+    message = Message(True, peer, integer(tag, "tag", 0, 2**31), resolve(x, "x"), seconds(timeout))
     return Exchange((message,), None, int(peer == comm.rank))
 
 
 def recv(comm: Group, out: Any, source: int, *, tag: int = 0, timeout: float | None = None) -> Exchange:
-    peer = _peer(source, "source", comm.size)
-    message = Message(False, peer, _tag(tag), resolve(out, "out", writable=True), seconds(timeout))
+    peer = integer(source, "source", 0, comm.size)
+    message = Message(False, peer, integer(tag, "tag", 0, 2**31), resolve(out, "out", writable=True), seconds(timeout))
     return Exchange((message,), out, -int(peer == comm.rank))
 
 

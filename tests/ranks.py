@@ -58,7 +58,7 @@ def outcome(function: Callable[[], Any]) -> BaseException | None:
     """Return what `function` raises."""
     try:
         function()
-    except (pyccl.Error, TypeError, ValueError) as error:
+    except (pyccl.Error, TypeError, ValueError, ZeroDivisionError) as error:
         return error
     return None
 

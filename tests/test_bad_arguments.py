@@ -30,6 +30,21 @@ def overlapping(comm: pyccl.Communicator, x: Any) -> Any:
     return comm.all_reduce(memory[:N], out=memory[N // 2 : N // 2 + N])
 
 
+def locked_later(comm: pyccl.Communicator, x: Any) -> Any:
+    step = comm.plan("all_reduce", x, out=x)
+    x.flags.writeable = False
+    return step()
+
+
+class Broken:
+    """Raises something unforeseen when it is looked at."""
+
+    def __dlpack__(self) -> Any:
+        return 1 / 0
+
+    __dlpack_device__ = __dlpack__
+
+
 # what a bad `x` of all_reduce may be, and what the message must say
 INPUTS: dict[str, tuple[Any, type[Exception], str]] = {
     "strided": (np.zeros(2 * N)[::2], ValueError, "x must be C-contiguous"),
@@ -56,6 +71,7 @@ INPUTS: dict[str, tuple[Any, type[Exception], str]] = {
 
 CALLS: dict[str, tuple[Call, type[Exception], str]] = {
     "unknown op": (lambda c, x: c.all_reduce(x, "summ"), ValueError, "op must be one of"),
+    "op that needs a factor": (lambda c, x: c.all_reduce(x, "premul_sum"), ValueError, "pyccl.premul_sum(0.5)"),
     "op of another type": (lambda c, x: c.all_reduce(x, 3), TypeError, "op must be"),
     "bool sum": (lambda c, x: c.all_reduce(x.astype(bool)), TypeError, "op 'sum' is not defined on bool"),
     "integer avg": (lambda c, x: c.all_reduce(x.astype(int), "avg"), TypeError, "op 'avg' is not defined on int64"),
@@ -91,6 +107,23 @@ CALLS: dict[str, tuple[Call, type[Exception], str]] = {
     "timeout of another type": (lambda c, x: c.all_reduce(x, timeout="1 s"), (TypeError, ValueError), "timeout must be"),
     "unknown option of async": (lambda c, x: c.all_reduce_async(x, otu=x), TypeError, "otu"),
     "unknown option of plan": (lambda c, x: c.plan("all_reduce", x, otu=x), TypeError, "otu"),
+    "misspelt keyword": (lambda c, x: c.all_reduce(x, otu=x), TypeError, "unexpected keyword argument 'otu'"),
+    "missing argument": (lambda c, x: c.all_reduce(), TypeError, "missing 1 required positional argument"),
+    "missing argument of async": (lambda c, x: c.reduce_async(), TypeError, "missing 1 required positional argument"),
+    "too many arguments": (lambda c, x: c.barrier(x), TypeError, "takes 1 positional argument"),
+    "argument of another collective": (lambda c, x: c.broadcast(x, out=x), TypeError, "keyword argument 'out'"),
+    "argument given twice": (lambda c, x: c.all_reduce(x, "sum", op="sum"), TypeError, "multiple values"),
+    "keyword missing in empty": (lambda c, x: c.empty(), TypeError, "missing 1 required positional argument"),
+    "keyword missing in split": (lambda c, x: c.split(), TypeError, "missing 1 required positional argument"),
+    "unknown collective of plan": (lambda c, x: c.plan("allreduce", x), ValueError, "collective must be one of"),
+    "argument of a plan's call": (lambda c, x: c.plan("all_reduce", x)(x), TypeError, "a plan takes no arguments"),
+    "plan on what is read-only now": (locked_later, ValueError, "out is read-only"),
+    "array with an error of its own": (lambda c, x: c.all_reduce(Broken()), ZeroDivisionError, "division"),
+    "color of another type": (lambda c, x: c.split("a"), TypeError, "color must be an integer, got str"),
+    "negative color": (lambda c, x: c.split(-1), ValueError, "color must be in [0, 2**31), got -1"),
+    "key too large": (lambda c, x: c.split(0, 2**40), ValueError, "key must be in [-2**31, 2**31)"),
+    "root that is a bool": (lambda c, x: c.broadcast(x, root=True), TypeError, "root must be an integer, got bool"),
+    "more than memory": (lambda c, x: c.empty((1 << 61, 8)), ValueError, "more than any memory holds"),
     "nothing to scatter": (lambda c, x: c.scatter(None, root=c.rank), TypeError, "x must be an array on the root"),
     "nothing to scatter to": (lambda c, x: c.scatter(root=(c.rank + 1) % SIZE), TypeError, "out must be given"),
     "bad shape to register": (lambda c, x: c.empty(-1), ValueError, "shape must not be negative"),
@@ -191,3 +224,42 @@ def test_buffers_that_are_no_arrays_are_as_good() -> None:
         assert data.tolist() == [3.0] * 4
 
     ranks.run(3, buffers)
+
+
+def test_an_explanation_needs_a_whole_number_of_bytes() -> None:
+    def ask(comm: pyccl.Communicator) -> list[BaseException | None]:
+        return [ranks.outcome(lambda n=n: comm.explain("all_reduce", n)) for n in (1e6, -1, "1 MiB", 8)]
+
+    for fraction, negative, text, good in ranks.run(1, ask):
+        assert isinstance(fraction, TypeError)
+        assert isinstance(negative, ValueError)
+        assert isinstance(text, TypeError)
+        assert good is None
+
+
+def test_memory_that_nobody_has_is_refused_on_every_rank() -> None:
+    def ask(comm: pyccl.Communicator) -> BaseException | None:
+        error = ranks.outcome(lambda: comm.empty(1 << 55 if comm.rank == 1 else 4))
+        ranks.usable(comm)
+        return error
+
+    errors = ranks.run(3, ask)
+    assert isinstance(errors[1], pyccl.CommError)
+    assert all(isinstance(errors[rank], pyccl.PeerAborted) for rank in (0, 2)), errors
+
+
+def test_a_group_with_a_call_that_failed_is_not_launched_even_if_the_error_was_caught() -> None:
+    def attempt(comm: pyccl.Communicator) -> list[BaseException | None]:
+        def group() -> None:
+            with comm.group():
+                if comm.rank == 1:
+                    assert isinstance(ranks.outcome(lambda: comm.all_reduce()), TypeError)
+                else:
+                    comm.all_reduce(np.ones(3))
+
+        error = ranks.outcome(group)
+        ranks.usable(comm)
+        return error
+
+    for rank, error in enumerate(ranks.run(3, attempt)):
+        assert isinstance(error, TypeError if rank == 1 else pyccl.PeerAborted), repr(error)

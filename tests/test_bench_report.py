@@ -90,6 +90,7 @@ def test_threshold_file_is_what_tuning_reads_and_keeps_other_situations(tmp_path
         "--bogus", "--min 1M --max 8", "--op band", "--dtype int32 --op avg", "--sizes 3x", "--collective foo",
         "--iters 0", "--timeout -1", "--model resnet50 --tune", "--model alexnet", "--json /nonexistent/x.json",
         "--sizes 0", "--tune --json x.json", "--model gpt2 --plot x.png",
+        "--plot x.bmp",
     ],
 )  # fmt: skip
 def test_bad_flags_are_refused(flags):

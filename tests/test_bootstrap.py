@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import pytest
 
+import pyccl
 from pyccl.bootstrap import Bootstrap, SingleBootstrap, ThreadBootstrap
 from pyccl.errors import Timeout
 from pyccl.mpi_bootstrap import find_launcher
@@ -179,3 +180,13 @@ def test_a_second_mpi_library_is_refused(tmp_path: Path) -> None:
     subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
     text = run_alone(WORLD, LD_PRELOAD=str(library))
     assert "ConfigError two MPI libraries in this process: mpi4py talks to Second MPI 1.0" in text
+
+
+def test_a_second_init_does_not_change_the_timeout():
+    with pyccl.init(timeout=50) as comm:
+        assert pyccl.init() is comm
+        assert pyccl.init(timeout=50) is comm
+        with pytest.raises(ValueError, match="with a timeout of 50 s"):
+            pyccl.init(timeout=60)
+        with pytest.raises(ValueError, match="timeout must be a positive number"):
+            pyccl.init(timeout=-1)

@@ -21,12 +21,12 @@ NEIGHBOURS = {"shm": {"mpi"}, "mpi": {"shm"}}
 LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
-    "schedule", "algorithms", "cost", "tuning",
-    "checks", "calls",
-    "mpi_bootstrap", "bootstrap", "membership", "splitting",
+    "schedule", "algorithms", "cost", "tuning", "choice",
+    "checks", "calls", "same",
+    "mpi_bootstrap", "bootstrap", "membership",
     "flight", "tracing", "observing",
-    "operations", "point_to_point", "in_flight", "group", "explain",
-    "communicator", "__init__", "bench", "trace", "doctor",
+    "methods", "operations", "point_to_point", "in_flight", "group", "explain", "runs",
+    "communicator", "world", "__init__", "bench", "trace", "doctor",
 )  # fmt: skip
 
 

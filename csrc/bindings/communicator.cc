@@ -6,6 +6,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/fast.h"
+#include "bindings/method.h"
 #include "core/error.h"
 
 namespace py = pybind11;
@@ -22,6 +23,7 @@ struct Arguments {
   double factor;
   std::uintptr_t user;
   std::uint32_t details;
+  std::string note;
   double timeout;
 };
 
@@ -38,6 +40,7 @@ Call make_call(const Arguments& a) {
   call.factor = a.factor;
   call.user = reinterpret_cast<kernels::UserFunction>(a.user);
   call.details = a.details;
+  call.note = a.note;
   call.timeout = a.timeout;
   for (const bool is_input : {true, false}) {
     const py::object& object = is_input ? a.input : a.output;
@@ -59,7 +62,7 @@ Call make_call(const Arguments& a) {
 Arguments arguments(int kind, int op, int algorithm, int root, py::object input, py::object output, std::int64_t count,
                     std::vector<std::int64_t> counts, std::vector<std::int64_t> send_counts,
                     std::vector<std::int64_t> recv_counts, double factor, std::uintptr_t user, std::uint32_t details,
-                    double timeout) {
+                    std::string note, double timeout) {
   return {kind,
           op,
           algorithm,
@@ -73,12 +76,24 @@ Arguments arguments(int kind, int op, int algorithm, int root, py::object input,
           factor,
           user,
           details,
+          std::move(note),
           timeout};
+}
+
+/// What fails on this rank alone must not leave the others waiting.
+Prepared resolve_or_refuse(PyCommunicator& self, const Arguments& a) {
+  try {
+    return self.resolve(make_call(a));
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    self.refuse(text.substr(0, text.find('\n')), -1);
+    throw;
+  }
 }
 
 /// `watcher`, unless it is None, is told by the thread that runs the operation when it begins and when it has ended.
 PyWork submit(PyCommunicator& self, const Arguments& a, py::object result, py::object watcher) {
-  auto prepared = std::make_shared<Prepared>(self.resolve(make_call(a)));
+  auto prepared = std::make_shared<Prepared>(resolve_or_refuse(self, a));
   auto keep = hold(py::make_tuple(a.input, a.output, result));
   const std::uint64_t ticket = self.core().enter(prepared->call, FlightState::Queued, self.place());
   const auto observer = watcher.is_none() ? nullptr : hold(std::move(watcher));
@@ -95,33 +110,11 @@ PyWork submit(PyCommunicator& self, const Arguments& a, py::object result, py::o
   return {std::move(work), std::move(result)};
 }
 
-void refuse(PyCommunicator& self, const std::string& reason, double timeout) {
-  const std::uint64_t ticket = self.core().flight().open({}, FlightState::Running, self.place());
-  py::gil_scoped_release nogil;
-  if (!self.progress().busy()) return self.core().refuse(reason, timeout, ticket);
-  auto work = self.progress().submit([&] { self.core().refuse(reason, timeout, ticket); });
-  work->wait_for(-1);
-  work->rethrow();
-}
-
 py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype& dtype, std::vector<py::ssize_t> shape,
                    std::int64_t bytes, double timeout) {
   std::shared_ptr<Region> region;
-  FlightEntry entry;
-  entry.kind = kAllocate;
-  entry.count = bytes;
-  const std::uint64_t ticket = self->core().flight().open(entry, FlightState::Running, self->place());
-  {
-    py::gil_scoped_release nogil;
-    const auto work = [&] { region = self->core().allocate(bytes, timeout, ticket); };
-    if (self->progress().busy()) {
-      auto queued = self->progress().submit(work);
-      queued->wait_for(-1);
-      queued->rethrow();
-    } else {
-      work();
-    }
-  }
+  const std::uint64_t ticket = self->enter(kAllocate, bytes);
+  self->in_turn([&] { region = self->core().allocate(bytes, timeout, ticket); });
   self->core().regions().add(region);
   struct Owner {
     std::shared_ptr<PyCommunicator> comm;
@@ -138,6 +131,7 @@ py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype&
 }  // namespace
 
 void register_communicator(py::module_& m) {
+  add_method_class(m);
   py::class_<shm::Segment, std::shared_ptr<shm::Segment>>(m, "Segment")
       .def_static(
           "create", [](int ranks) { return std::make_shared<shm::Segment>(shm::Segment::create(ranks)); }, "ranks"_a)
@@ -151,18 +145,23 @@ void register_communicator(py::module_& m) {
       .def_property_readonly("nonce", [](const shm::Segment& s) { return py::bytes(s.nonce()); })
       .def("close_descriptor", &shm::Segment::close_descriptor);
   py::class_<PyWork>(m, "Work")
+      .def("__repr__", [](const PyWork& w) { return std::string("<pyccl.Work ") + (w.done() ? "done>" : "running>"); })
       .def("done", &PyWork::done)
       .def("wait", &PyWork::wait, "timeout"_a = py::none())
       .def("result", &PyWork::result);
   const auto callable = py::custom_type_setup([](PyHeapTypeObject* type) { type->ht_type.tp_call = &call_plan; });
-  py::class_<PyPlan>(m, "Plan", callable).def_property_readonly("algorithm", &PyPlan::algorithm);
+  py::class_<PyPlan>(m, "Plan", callable)
+      .def("__repr__",
+           [](const PyPlan& p) {
+             return std::string("<pyccl.Plan of ") + name(p.prepared().call.kind) + ", " + p.algorithm() + ">";
+           })
+      .def_property_readonly("algorithm", &PyPlan::algorithm);
   py::class_<Arguments>(m, "Arguments")
       .def(py::init(&arguments), "kind"_a, "op"_a, "algorithm"_a, "root"_a, "input"_a, "output"_a, "count"_a,
-           "counts"_a, "send_counts"_a, "recv_counts"_a, "factor"_a, "user"_a, "details"_a, "timeout"_a)
+           "counts"_a, "send_counts"_a, "recv_counts"_a, "factor"_a, "user"_a, "details"_a, "note"_a, "timeout"_a)
       .def_readonly("input", &Arguments::input)
       .def_readonly("output", &Arguments::output);
   py::class_<PyCommunicator, std::shared_ptr<PyCommunicator>> communicator(m, "Communicator");
-  add_fast_methods(communicator);
   communicator
       .def(py::init([](int rank, int size, std::vector<int> nodes, double timeout, std::int64_t cache_bytes,
                        const std::shared_ptr<shm::Segment>& segment, std::vector<int> node_ranks,
@@ -200,7 +199,7 @@ void register_communicator(py::module_& m) {
           },
           "kind"_a, "registered"_a, "nbytes"_a)
       .def(
-          "run", [](PyCommunicator& c, const Arguments& a) { c.execute(c.resolve(make_call(a))); }, "arguments"_a)
+          "run", [](PyCommunicator& c, const Arguments& a) { c.execute(resolve_or_refuse(c, a)); }, "arguments"_a)
       .def("submit", &submit, "arguments"_a, "result"_a, "watcher"_a = py::none())
       .def(
           "plan",
@@ -208,7 +207,14 @@ void register_communicator(py::module_& m) {
             return PyPlan(c, c->resolve(make_call(a)), py::make_tuple(a.input, a.output), std::move(result));
           },
           "arguments"_a, "result"_a)
-      .def("refuse", &refuse, "reason"_a, "timeout"_a)
+      .def(
+          "agree_to_split",
+          [](PyCommunicator& c, double timeout) {
+            const std::uint64_t ticket = c.enter(kSplit);
+            c.in_turn([&] { c.core().agree_to_split(timeout, ticket); });
+          },
+          "timeout"_a)
+      .def("refuse", &PyCommunicator::refuse, "reason"_a, "timeout"_a)
       .def("allocate", &allocate, "dtype"_a, "shape"_a, "nbytes"_a, "timeout"_a)
       .def(
           "registered",

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -49,18 +50,26 @@ class PyCommunicator {
   void forget(const Region* region);
   /// Runs now, or behind what is already queued; the GIL is released meanwhile.
   void execute(const Prepared& prepared);
+  /// Any other operation; the same way.
+  void in_turn(const std::function<void()>& operation);
+  void refuse(const std::string& reason, double timeout);
   /// The same for messages in `arrays`.
   void transfer(std::vector<MessageCall> messages, pybind11::handle arrays);
   /// Queues messages; they join those queued directly before.
   std::shared_ptr<Work> issue(std::vector<MessageCall> messages, std::shared_ptr<pybind11::object> keep);
   /// Who is told of long waits and failures, and asked where the user's call stands: on every call if `always`, else
   /// only in a wait that has become long. `place()` returns "file:line".
-  struct Observers {
-    pybind11::function place, stalled, failed;
-  };
+  struct Observers { pybind11::function place, stalled, failed; };
   void observe(double stall, bool always, bool debug, Observers observers);
   /// Where the user calls from, 0 when it is not to be known; needs the GIL.
   std::int32_t place() { return places_always_ ? find_place() : 0; }
+  /// Enters an operation that is no collective of the user's in the record.
+  std::uint64_t enter(std::uint8_t kind, std::int64_t count = 0) {
+    FlightEntry entry;
+    entry.kind = kind;
+    entry.count = count;
+    return core_.flight().open(entry, progress_.busy() ? FlightState::Queued : FlightState::Running, place());
+  }
   const std::string& place_name(std::int32_t index) const { return places_.at(static_cast<std::size_t>(index)); }
   /// While recording or debugging, and once closed, the shortcuts around Python's argument checks are off.
   void record(bool on) { recording_ = on; }
@@ -107,10 +116,9 @@ class PyPlan {
  public:
   PyPlan(std::shared_ptr<PyCommunicator> comm, Prepared prepared, pybind11::object keep, pybind11::object result)
       : comm_(std::move(comm)), prepared_(std::move(prepared)), keep_(std::move(keep)), result_(std::move(result)) {}
-  const pybind11::object& run() {
-    comm_->execute(prepared_);
-    return result_;
-  }
+  const pybind11::object& run();
+  /// Takes part in the operation by refusing it.
+  void refuse(const std::string& reason) { comm_->refuse(reason, -1); }
   const Prepared& prepared() const { return prepared_; }
   std::string algorithm() const { return comm_->core().algorithm_name(prepared_.call.algorithm); }
 

@@ -4,7 +4,6 @@
 #include <optional>
 
 #include "bindings/arrays.h"
-#include "bindings/communicator.h"
 #include "core/buffer.h"
 
 namespace py = pybind11;
@@ -79,61 +78,69 @@ bool set_output(Call& call, const View& in, PyObject* x, PyObject* out, const Co
   return true;
 }
 
-py::object run(PyCommunicator& comm, PyObject* const* args) {
-  const auto unusual = [] { return py::reinterpret_borrow<py::object>(Py_NotImplemented); };
-  const auto in = plain(args[1]);
-  if (!in || !comm.shortcuts()) return unusual();
-  Call call;
-  call.kind = static_cast<Collective>(PyLong_AsLong(args[0]));
+py::object unusual() { return py::reinterpret_borrow<py::object>(Py_NotImplemented); }
+
+/// The call and what it returns; nothing where the slow path has to look, or to fail and tell the peers.
+std::optional<py::object> resolve(PyCommunicator& comm, const FastCall& fast, Call& call) {
+  call.kind = fast.kind;
+  if (fast.kind == Collective::Barrier) return py::none();
+  const auto in = plain(fast.x);
+  if (!in) return std::nullopt;
   call.dtype = in->dtype;
   call.input = in->data;
   call.count = in->elements;
   py::object result;
   if (call.kind == Collective::Broadcast) {
-    const long root = PyLong_AsLong(args[4]);
-    if (PyErr_Occurred()) {
-      PyErr_Clear();  // the slow path says what is wrong, and tells the peers
-      return unusual();
-    }
-    if (!in->writable || root < 0 || root >= comm.core().size()) return unusual();
-    call.root = static_cast<int>(root);
+    const auto root = fast.root == nullptr ? 0 : small_int(fast.root, comm.core().size());
+    if (!root || !in->writable) return std::nullopt;
+    call.root = *root;
     call.output = in->data;
-    result = py::reinterpret_borrow<py::object>(args[1]);
+    result = py::reinterpret_borrow<py::object>(fast.x);
   } else {
     if (reduces(call.kind)) {
-      const auto op = named_op(args[2]);
-      if (!op || !kernels::supports(*op, in->dtype)) return unusual();
+      const auto op = named_op(fast.op);
+      if (!op || !kernels::supports(*op, in->dtype)) return std::nullopt;
       call.op = *op;
     }
-    if (!set_output(call, *in, args[1], args[3], comm.core(), result)) return unusual();
+    if (!set_output(call, *in, fast.x, fast.out, comm.core(), result)) return std::nullopt;
   }
-  comm.execute(*comm.resolve_cached(call));
   return result;
 }
 
-PyObject* call_fast(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+py::object run(PyCommunicator& comm, const FastCall& fast) {
+  if (!comm.shortcuts()) return unusual();
+  std::optional<py::object> result;
+  std::shared_ptr<const Prepared> prepared;
   try {
-    if (count != 5) throw py::type_error("fast takes kind, x, op, out and root");
-    return run(*py::cast<PyCommunicator*>(py::handle(self)), args).release().ptr();
-  } catch (...) {
-    py::detail::try_translate_exceptions();
-    return nullptr;
+    Call call;
+    result = resolve(comm, fast, call);
+    if (result) prepared = comm.resolve_cached(call);
+  } catch (const std::exception&) {  // no memory for the result, say
+    return unusual();
   }
-}
-
-PyObject* call_barrier(PyObject* self, PyObject*) {
-  try {
-    auto& comm = *py::cast<PyCommunicator*>(py::handle(self));
-    if (!comm.shortcuts()) Py_RETURN_NOTIMPLEMENTED;
-    comm.execute(*comm.resolve_cached(Call{}));
-    Py_RETURN_NONE;
-  } catch (...) {
-    py::detail::try_translate_exceptions();
-    return nullptr;
-  }
+  if (!prepared) return unusual();
+  comm.execute(*prepared);
+  return std::move(*result);
 }
 
 }  // namespace
+
+std::optional<int> small_int(py::handle object, std::int64_t limit) {
+  if (!PyLong_CheckExact(object.ptr())) return std::nullopt;
+  int overflow = 0;
+  const std::int64_t value = PyLong_AsLongLongAndOverflow(object.ptr(), &overflow);
+  if (overflow != 0 || value < 0 || value >= limit) return std::nullopt;
+  return static_cast<int>(value);
+}
+
+PyObject* run_fast(PyCommunicator& comm, const FastCall& call) {
+  try {
+    return run(comm, call).release().ptr();
+  } catch (...) {
+    py::detail::try_translate_exceptions();
+    return nullptr;
+  }
+}
 
 void add_method(py::handle type, PyMethodDef& method) {
   PyObject* descriptor = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &method);
@@ -145,20 +152,16 @@ void add_method(py::handle type, PyMethodDef& method) {
 
 PyObject* call_plan(PyObject* self, PyObject* args, PyObject* kwargs) {
   try {
-    if (PyTuple_GET_SIZE(args) != 0 || kwargs != nullptr) throw py::type_error("a plan takes no arguments");
-    return py::object(py::cast<PyPlan*>(py::handle(self))->run()).release().ptr();
+    auto* plan = py::cast<PyPlan*>(py::handle(self));
+    if (PyTuple_GET_SIZE(args) != 0 || kwargs != nullptr) {
+      plan->refuse("TypeError: a plan takes no arguments");
+      throw py::type_error("a plan takes no arguments");
+    }
+    return py::object(plan->run()).release().ptr();
   } catch (...) {
     py::detail::try_translate_exceptions();
     return nullptr;
   }
-}
-
-void add_fast_methods(py::handle type) {
-  static PyMethodDef fast{"fast", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_fast)),
-                          METH_FASTCALL, "fast(self, kind, x, op, out, root)"};
-  static PyMethodDef barrier{"barrier", &call_barrier, METH_NOARGS, "barrier(self)"};
-  add_method(type, fast);
-  add_method(type, barrier);
 }
 
 }  // namespace pyccl::bindings

@@ -3,11 +3,29 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
+#include <optional>
+
+#include "bindings/communicator.h"
+#include "comm/call.h"
+
 namespace pyccl::bindings {
 
-/// Adds `fast` and `barrier` to the class of PyCommunicator. `fast(kind, x, op, out, root)` serves plain NumPy arrays
-/// and named operations; it returns NotImplemented, having done nothing, for whatever needs a closer look.
-void add_fast_methods(pybind11::handle type);
+/// A collective as it was called; borrowed references.
+struct FastCall {
+  Collective kind;
+  PyObject* x = nullptr;
+  PyObject* op = nullptr;    // of those that reduce
+  PyObject* out = nullptr;   // None for a new array
+  PyObject* root = nullptr;  // of a broadcast; nullptr for 0
+};
+
+/// Runs a call of plain NumPy arrays and named operations and returns a new reference; NotImplemented, with nothing
+/// done, for whatever needs a closer look; nullptr and a Python error.
+PyObject* run_fast(PyCommunicator& comm, const FastCall& call);
+
+/// A Python int in [0, limit); nothing for all else.
+std::optional<int> small_int(pybind11::handle object, std::int64_t limit);
 
 /// The tp_call of PyPlan.
 PyObject* call_plan(PyObject* self, PyObject* args, PyObject* kwargs);

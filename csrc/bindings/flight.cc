@@ -16,6 +16,7 @@ const char* kind_name(std::uint8_t kind) {
     case kSend: return "send";
     case kReceive: return "recv";
     case kAllocate: return "empty";
+    case kSplit: return "split";
     case kAborted: return "refused";
     default: return kind < kCollectives ? name(static_cast<Collective>(kind)) : "unknown";
   }
@@ -36,11 +37,10 @@ py::tuple row(PyCommunicator& comm, const FlightRecord& r) {
   const std::int64_t item = typed ? static_cast<std::int64_t>(item_size(dtype)) : 1;
   const bool known = collective && e.algorithm != kNoAlgorithm;
   const auto time = [](double t) -> py::object { return t < 0 ? py::object(py::none()) : py::float_(t); };
-  return py::make_tuple(r.number, r.sequence, kind_name(e.kind),
-                        reducing ? name(static_cast<OpKind>(e.op)) : "", typed ? name(dtype) : "",
-                        e.count, e.count * item, known ? comm.core().algorithm_name(e.algorithm) : std::string(),
-                        e.peer, e.tag, state_name(r.state), time(r.queued), time(r.start), time(r.end),
-                        comm.place_name(r.place));
+  return py::make_tuple(r.number, r.sequence, kind_name(e.kind), reducing ? name(static_cast<OpKind>(e.op)) : "",
+                        typed ? name(dtype) : "", e.count, e.count * item,
+                        known ? comm.core().algorithm_name(e.algorithm) : std::string(), e.peer, e.tag,
+                        state_name(r.state), time(r.queued), time(r.start), time(r.end), comm.place_name(r.place));
 }
 
 py::list read(PyCommunicator& comm) {
@@ -97,8 +97,8 @@ void register_flight(py::module_& m) {
           "capacity"_a)
       .def(
           "observe",
-          [](PyCommunicator& c, double stall, bool always, bool debug, py::function place,
-             py::function stalled, py::function failed) {
+          [](PyCommunicator& c, double stall, bool always, bool debug, py::function place, py::function stalled,
+             py::function failed) {
             c.observe(stall, always, debug, {std::move(place), std::move(stalled), std::move(failed)});
           },
           "stall"_a, "always"_a, "debug"_a, "place"_a, "stalled"_a, "failed"_a);

@@ -29,15 +29,6 @@ PyMessage make_message(bool sends, int peer, std::int32_t tag, py::object array,
   return {{sends, peer, tag, seen->dtype, seen->elements, seen->data, timeout}, std::move(array)};
 }
 
-/// A Python int in [0, limit); nothing for all else.
-std::optional<int> small_int(py::handle object, std::int64_t limit) {
-  if (!PyLong_CheckExact(object.ptr())) return std::nullopt;
-  int overflow = 0;
-  const std::int64_t value = PyLong_AsLongLongAndOverflow(object.ptr(), &overflow);
-  if (overflow != 0 || value < 0 || value >= limit) return std::nullopt;
-  return static_cast<int>(value);
-}
-
 /// One side of a message of a plain array; nothing for everything that needs a closer look.
 std::optional<MessageCall> fast_side(PyCommunicator& self, bool sends, PyObject* array, PyObject* peer, PyObject* tag) {
   const auto rank = small_int(peer, self.core().size());

@@ -85,6 +85,29 @@ void PyCommunicator::execute(const Prepared& prepared) {
   work->rethrow();
 }
 
+void PyCommunicator::in_turn(const std::function<void()>& operation) {
+  py::gil_scoped_release nogil;
+  if (!progress_.busy()) return operation();
+  const auto work = progress_.submit(operation);
+  wait_for(*work);
+}
+
+void PyCommunicator::refuse(const std::string& reason, double timeout) {
+  const std::uint64_t ticket = enter(kAborted);
+  in_turn([&] { core_.refuse(reason, timeout, ticket); });
+}
+
+const py::object& PyPlan::run() {
+  const py::handle out = PyTuple_GET_ITEM(keep_.ptr(), 1);
+  constexpr int kWriteable = py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  if (!out.is_none() && (py::detail::array_proxy(out.ptr())->flags & kWriteable) == 0) {
+    refuse("ValueError: out is read-only");
+    throw py::value_error("out is read-only");
+  }
+  comm_->execute(prepared_);
+  return result_;
+}
+
 void PyCommunicator::close() {
   closed_ = true;
   py::gil_scoped_release nogil;
@@ -94,7 +117,9 @@ void PyCommunicator::close() {
 py::object PyWork::wait(py::object timeout) {
   const double limit = timeout.is_none() ? -1 : PyFloat_AsDouble(timeout.ptr());
   if (PyErr_Occurred()) throw py::error_already_set();
-  if (std::isnan(limit)) throw py::value_error("timeout must be a number of seconds, got nan");
+  if (!timeout.is_none() && !(limit >= 0)) {
+    throw py::value_error("timeout must be a number of seconds, got " + std::string(py::repr(timeout)));
+  }
   const double end = monotonic_seconds() + limit;
   for (;;) {
     {

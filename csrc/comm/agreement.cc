@@ -12,6 +12,12 @@ namespace {
 constexpr int kTag = 32767;
 constexpr double kGrace = 0.9;  // seconds that word of a missing rank may take
 
+void copy_text(char (&to)[shm::kReasonBytes], const char* from) {
+  const std::size_t n = strnlen(from, sizeof to - 1);
+  std::memcpy(to, from, n);
+  to[n] = 0;
+}
+
 }  // namespace
 
 Fingerprint Communicator::fingerprint(const Prepared& p) const {
@@ -38,6 +44,15 @@ std::string Communicator::describe_call(const Fingerprint& f) const {
   return describe(f, known ? algorithms_[f.algorithm] : "?");
 }
 
+/// Words for what the fingerprint only has a hash of; in the place of a refusal's reason.
+void Communicator::add_note(const Call& call) {
+  note_ = call.note;
+  if (note_.empty() || !node_) return;
+  const std::size_t n = std::min<std::size_t>(note_.size(), shm::kReasonBytes - 1);
+  std::copy_n(note_.data(), n, node_->next_reason());
+  node_->next_reason()[n] = 0;
+}
+
 Communicator::Verdict Communicator::compare_on_node(const Fingerprint& mine) const {
   Verdict v;
   v.a = mine;
@@ -45,8 +60,9 @@ Communicator::Verdict Communicator::compare_on_node(const Fingerprint& mine) con
   v.extent = mine.extent;
   if (mine.kind == kAborted) {
     v.status = Verdict::Aborted;
-    std::memcpy(v.reason, refusal_.data(), std::min<std::size_t>(refusal_.size(), shm::kReasonBytes - 1));
+    copy_text(v.reason, refusal_.c_str());
   }
+  if (v.status == Verdict::Agreed && mine.details != 0) copy_text(v.reason, note_.c_str());
   if (!node_) return v;
   for (int rank : node_->ranks()) {
     const Fingerprint& other = node_->announced(rank);
@@ -56,11 +72,12 @@ Communicator::Verdict Communicator::compare_on_node(const Fingerprint& mine) con
       v.status = Verdict::Aborted;
       v.rank_a = rank;
       v.a = other;
-      std::memcpy(v.reason, node_->reason(rank), shm::kReasonBytes - 1);
+      copy_text(v.reason, node_->reason(rank));
     } else if (v.status == Verdict::Agreed) {
       v.status = Verdict::Mismatch;
       v.rank_b = rank;
       v.b = other;
+      if (other.details != 0) copy_text(v.reason_b, node_->reason(rank));
     }
   }
   return v;
@@ -78,9 +95,11 @@ void Communicator::act_on(const Verdict& v, const Fingerprint& mine) const {
   if (v.status == Verdict::Missing) {
     throw Timeout(describe_call(mine) + " timed out: rank " + std::to_string(v.rank_a) + " did not arrive", {v.rank_a});
   }
-  throw MismatchError("ranks disagree: rank " + std::to_string(v.rank_a) + " calls " + describe_call(v.a) + ", rank " +
-                      std::to_string(v.rank_b) + " calls " + describe_call(v.b) +
-                      (v.a.details != v.b.details ? " (counts per rank or the user's operation differ)" : ""));
+  const auto side = [&](int rank, const Fingerprint& f, const char* note) {
+    const std::string words = v.a.details == v.b.details ? "" : *note ? std::string(" with ") + note : " with defaults";
+    return "rank " + std::to_string(rank) + " calls " + describe_call(f) + words;
+  };
+  throw MismatchError("ranks disagree: " + side(v.rank_a, v.a, v.reason) + ", " + side(v.rank_b, v.b, v.reason_b));
 }
 
 /// Returns once `wanted` is done; `others` move on meanwhile.
@@ -148,6 +167,7 @@ void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline) {
       v.status = Verdict::Mismatch;
       v.rank_b = other.rank_a;
       v.b = other.a;
+      copy_text(v.reason_b, other.reason);
     }
     v.extent = extent;
   }

@@ -35,7 +35,7 @@ std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeou
   }
   if (!failure.empty()) {
     refuse("comm.empty failed: " + failure, timeout, ticket);
-    throw std::runtime_error("comm.empty: " + failure);
+    throw CommError("comm.empty: " + failure);
   }
   guarded(timeout, ticket, [&](const Deadline& deadline) {
     region->bases.assign(static_cast<std::size_t>(setup_.size), nullptr);

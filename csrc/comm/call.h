@@ -24,6 +24,7 @@ struct Call {
   double factor = 1.0;                                 // of PremulSum
   kernels::UserFunction user = nullptr;
   std::uint32_t details = 0;  // hash of what else must agree
+  std::string note;           // the same in words, for messages
   double timeout = -1;        // seconds, < 0: the communicator's
 };
 

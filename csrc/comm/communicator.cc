@@ -158,6 +158,7 @@ Binding Communicator::bind(const Prepared& p, const Layout& layout) {
 
 void Communicator::run(const Prepared& p, const Deadline& deadline) {
   const Fingerprint mine = fingerprint(p);
+  if (mine.details != 0) add_note(p.call);
   const bool uneven_all_to_all = !p.call.send_counts.empty();
   if (setup_.size == 1 || spans_nodes_ || uneven_all_to_all) return run_agreed(p, deadline, mine);
   node_->set_operation(&mine, algorithm_name(p.call.algorithm).c_str());
@@ -253,21 +254,20 @@ void Communicator::guarded(double timeout, std::uint64_t ticket,
   airborne.land();
 }
 
-void Communicator::set_observer(double stall, Stall::Report stalled, std::function<void(const Error&)> failed) {
-  failed_ = std::move(failed);
-  stall_.set(stall, stalled);
-  exchange_.stall().set(stall, stalled);
-  if (node_) node_->stall().set(stall, std::move(stalled));
-}
-
-void Communicator::tell(const std::exception& error) const {
-  if (const auto* ours = dynamic_cast<const Error*>(&error); ours && failed_) failed_(*ours);
-}
-
 void Communicator::execute(const Prepared& p, std::uint64_t ticket) {
   guarded(p.call.timeout, ticket, [&](const Deadline& deadline) {
     run(p, deadline);
     if (p.call.op == OpKind::User && reduces(p.call.kind)) confirm_user_function(fingerprint(p), deadline);
+  });
+}
+
+void Communicator::agree_to_split(double timeout, std::uint64_t ticket) {
+  guarded(timeout, ticket, [&](const Deadline& deadline) {
+    if (setup_.size == 1) return;
+    Fingerprint mine;
+    mine.kind = kSplit;
+    mine.sequence = sequence_;
+    act_on(agree(mine, deadline), mine);
   });
 }
 

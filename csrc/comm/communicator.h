@@ -94,6 +94,9 @@ class Communicator {
   /// Takes part in the next operation by refusing it: its peers raise PeerAborted(rank, reason), nothing is moved.
   void refuse(const std::string& reason, double timeout, std::uint64_t ticket);
 
+  /// Returns once all ranks have come to split; what they do then is the bootstrap's.
+  void agree_to_split(double timeout, std::uint64_t ticket);
+
   /// Sends and receives; returns when all are done. They progress together, each pair of ranks in its order.
   void transfer(std::vector<MessageCall> messages);
   /// The same for asynchronous messages, of which more may come meanwhile; whoever adds one calls `wake`.
@@ -124,6 +127,7 @@ class Communicator {
   struct Verdict;
 
   Fingerprint fingerprint(const Prepared& prepared) const;
+  void add_note(const Call& call);
   void run(const Prepared& prepared, const Deadline& deadline);
   void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);
   bool prepare_counts(Prepared& prepared);
@@ -169,6 +173,7 @@ class Communicator {
   bool spans_nodes_ = false;
   std::string broken_;   // why, once it is
   std::string refusal_;  // of the refused call that is being announced
+  std::string note_;     // of the call that is being announced
 };
 
 }  // namespace pyccl

@@ -239,8 +239,8 @@ void Exchange::look_around() {
       std::string text;
       for (const Channel* c : busy_) {
         const Transfer& t = *c->queue.front().transfer;
-        text += (text.empty() ? "" : "; ") + t.describe() + " has waited " + time + " for rank " +
-                std::to_string(t.peer());
+        text +=
+            (text.empty() ? "" : "; ") + t.describe() + " has waited " + time + " for rank " + std::to_string(t.peer());
       }
       return text;
     });

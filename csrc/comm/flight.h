@@ -15,8 +15,8 @@ namespace pyccl {
 
 enum class FlightState : std::uint8_t { Queued, Running, Done, Failed };
 
-/// Kinds beside the collectives, kAllocate and kAborted.
-inline constexpr std::uint8_t kSend = 0xfc, kReceive = 0xfd;
+/// Kinds beside those of fingerprints.
+inline constexpr std::uint8_t kSend = 0x80, kReceive = 0x81;
 inline constexpr std::uint8_t kNoAlgorithm = 0xff;
 
 /// An operation as its caller sees it.
@@ -44,8 +44,8 @@ struct FlightRecord {
 };
 
 /// Any thread may write and read, but one at a time opens: the GIL sees to it, since an atomic counter would double the
-/// price. Writing is a dozen plain stores to one cache line and a look at the clock; a record that is overwritten while it
-/// is read is left out.
+/// price. Writing is a dozen plain stores to one cache line and a look at the clock; a record that is overwritten while
+/// it is read is left out.
 class Flight {
  public:
   explicit Flight(std::size_t capacity) { reset(capacity); }

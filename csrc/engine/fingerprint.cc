@@ -26,6 +26,7 @@ const char* name(OpKind op) {
 std::string describe(const Fingerprint& f, const std::string& algorithm) {
   if (f.kind == kAborted) return "a refused call #" + std::to_string(f.sequence);
   if (f.kind == kAllocate) return "empty(" + std::to_string(f.count) + " bytes) #" + std::to_string(f.sequence);
+  if (f.kind == kSplit) return "split #" + std::to_string(f.sequence);
   if (f.kind >= kCollectives) return "an unknown operation";
   const auto kind = static_cast<Collective>(f.kind);
   std::string text = std::string(name(kind)) + "(";

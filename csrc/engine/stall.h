@@ -18,8 +18,8 @@ class Stall {
     limit_ = seconds;
     report_ = std::move(report);
   }
-  /// For a slow wait to call now and then; `wait` is a number that differs from the last wait's, and `describe(seconds)`
-  /// is called when it is time to say something.
+  /// For a slow wait to call now and then; `wait` is a number that differs from the last wait's, and
+  /// `describe(seconds)` is called when it is time to say something.
   template <class Describe> void look(std::uint64_t wait, Describe&& describe) {
     if (!report_) return;
     const double now = monotonic_seconds();

@@ -58,6 +58,8 @@ def run(world: World, options: Options) -> int:
     """Do what the options ask for; return the exit status."""
     if options.calibrate:
         return run_calibrate(world, options)
+    if options.tune and world.size == 1:
+        raise UsageError("--tune compares algorithms, and one rank has none: start more with mpirun")
     if options.tune:
         thresholds = tune(world, tunable(world, options), options.budget, options.iters, options.timeout)
         if world.rank == 0:
@@ -66,13 +68,15 @@ def run(world: World, options: Options) -> int:
         return 0
     if options.plot and find_spec("matplotlib") is None:
         raise UsageError("--plot draws with matplotlib: install the extra plot")
+    chosen = [] if options.model else cases(world, options)
+    wanted = settings(world, options) if options.model else None
     environment = describe(world)
     world.say(table.title(environment))
-    if options.model:
-        rows = run_model(world, settings(world, options))
+    if wanted is not None:
+        rows = run_model(world, wanted)
     else:
         rows = sweep(
-            world, cases(world, options), library=environment["mpi_library"],
+            world, chosen, library=environment["mpi_library"],
             budget=options.budget, iterations=options.iters,
             timeout=options.timeout, plan=options.plan,
         )  # fmt: skip

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LADDER = tuple(8 << k for k in (0, 3, 6, 9, 12, 15, 17, 19, 21, 23, 25, 27, 29))
 """8 B, 64 B, 512 B, 4 KiB, 32 KiB, 256 KiB, 1 MiB, then times four."""
 BUDGET = 55.0
+PICTURES = (".png", ".svg", ".pdf")
 
 EXAMPLES = """\
 examples:
@@ -130,6 +131,13 @@ def _file(text: str) -> Path:
     return path
 
 
+def _picture(text: str) -> Path:
+    path = _file(text)
+    if path.suffix.lower() not in PICTURES:
+        raise argparse.ArgumentTypeError(f"{text!r} must end in one of {', '.join(PICTURES)}")
+    return path
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m pyccl.bench`."""
     parser = _Parser(
@@ -164,7 +172,7 @@ def make_parser() -> argparse.ArgumentParser:
     how.add_argument("--timeout", type=_positive(float), metavar="S", help="deadline of every pyccl call (its default)")
     out = parser.add_argument_group("results")
     out.add_argument("--json", type=_file, metavar="FILE", help="write environment and rows")
-    out.add_argument("--plot", type=_file, metavar="FILE.png", help="draw latency and bandwidth (needs matplotlib)")
+    out.add_argument("--plot", type=_picture, metavar="FILE.png", help="draw latency and bandwidth (needs matplotlib)")
     out.add_argument(
         "--tune", nargs="?", type=_file, const=Path("pyccl-tuning.json"), metavar="FILE",
         help="time every algorithm instead and write the threshold table (pyccl-tuning.json)",

@@ -132,7 +132,7 @@ def merge(logs: Sequence[Log]) -> Merged:
 
 
 def _collectives(log: Log) -> Iterator[FlightRecord]:
-    return (r for r in log.operations if r.kind in (*COLLECTIVES, "empty", "refused") and r.sequence > 0)
+    return (r for r in log.operations if r.kind in (*COLLECTIVES, "empty", "split", "refused") and r.sequence > 0)
 
 
 def _align(groups: Sequence[Group]) -> tuple[dict[str, float], dict[str, float]]:
