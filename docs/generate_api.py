@@ -16,7 +16,8 @@ def directive(module: str, name: str) -> list[str]:
     """Return the autodoc lines of one public name."""
     thing = getattr(importlib.import_module(module), name)
     if inspect.isclass(thing):
-        return [f".. autoclass:: {module}.{name}", "   :members:", "   :show-inheritance:"]
+        inherited = ["   :inherited-members:"] if name == "Communicator" else []  # its parts are no names of their own
+        return [f".. autoclass:: {module}.{name}", "   :members:", *inherited, "   :show-inheritance:"]
     if inspect.ismodule(thing):
         return []  # has a section of its own
     if callable(thing):

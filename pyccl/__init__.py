@@ -20,6 +20,7 @@ try:
         Timeout,
     )
     from pyccl.ops import Op, premul_sum, user_op
+    from pyccl.registration import Registration
     from pyccl.world import init
 except ImportError:
     if not _extension.examined():  # `python -m pyccl.doctor` is there to say what is wrong
@@ -35,6 +36,7 @@ __all__ = [
     "Op",
     "PeerAborted",
     "PeerLost",
+    "Registration",
     "ServerLost",
     "Timeout",
     "__version__",

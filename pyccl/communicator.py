@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import logging
-import math
-import weakref
 from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from pyccl import _core, algorithms, config, membership
-from pyccl.arrays import NumpyArray, dtype_of, resolve
+from pyccl.arrays import dtype_of, resolve
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
-from pyccl.checks import dimensions, flag, seconds, split_arguments
+from pyccl.checks import flag, seconds, split_arguments
 from pyccl.choice import algorithm_code, hand_thresholds
 from pyccl.collectives import COLLECTIVES
+from pyccl.ending import Ending
 from pyccl.explain import Explanation
 from pyccl.in_flight import InFlight
+from pyccl.links import connect
 from pyccl.methods import announced
 from pyccl.observing import Observed, observe
 from pyccl.ops import Op
-from pyccl.runs import Runs
+from pyccl.registration import RegisteredMemory, Registrations
 from pyccl.same import compare, digests
 from pyccl.schedule import verify
+from pyccl.tracing import TraceFile
 from pyccl.tuning import Tuning
 
 __all__ = ["Communicator"]
@@ -33,7 +33,7 @@ _NAMES = tuple(COLLECTIVES)
 _CACHE_BYTES = 32 << 20
 
 
-class Communicator(Runs, Observed):
+class Communicator(Ending, RegisteredMemory, Observed):
     """A group of ranks that call the same collectives in the same order, and send each other messages.
 
     Parameters
@@ -54,7 +54,8 @@ class Communicator(Runs, Observed):
     Notes
     -----
     Every argument error is raised on the rank that made it, and as `PeerAborted` on the others, at that operation;
-    nothing is moved and the communicator stays usable. After `Timeout` or `PeerLost` it does not.
+    nothing is moved and the communicator stays usable. After `Timeout`, `PeerLost` or a `PeerAborted` with its flag
+    `broken` it does not.
     """
 
     def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None, deterministic: bool = False) -> None:
@@ -96,7 +97,9 @@ class Communicator(Runs, Observed):
             spin=m.spin,
             yields=m.yields,
             remote=bootstrap.remote() if several else None,
-            build=partial(_build, bootstrap.size, m.nodes),  # not a method: the core must not keep its owner alive
+            # not a method: the core must not keep its owner alive
+            build=partial(_build, bootstrap.size, m.nodes, m.links),
+            links=connect(bootstrap, m.nodes) if several else [],
         )
         self.rank: int = bootstrap.rank
         self.size: int = bootstrap.size
@@ -107,9 +110,11 @@ class Communicator(Runs, Observed):
         for _, name in sorted(algorithms.known()):  # the same codes on every rank
             self._core.algorithm_index(name)
         hand_thresholds(self._core, self.tuning, settings.algorithm, m.nodes, deterministic=self.deterministic)
-        self._closed = False
+        self._registrations = Registrations(self._core)
+        if isinstance(bootstrap, MpiBootstrap):
+            bootstrap.on_wait = self._core.look  # a death ends these waits, too
         traces = observe(self._core, settings, m.identity, self.rank, self.size)
-        self._close_at_exit = weakref.finalize(self, _close, self._core, *traces, bootstrap)
+        self._begin(self._core, bootstrap, partial(_forget, self._registrations, traces))
 
     def _algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int, ordered: bool) -> int:
         ordered = (ordered or self.deterministic) and op is not None
@@ -171,24 +176,6 @@ class Communicator(Runs, Observed):
         call = self._resolve(collective, args, options)
         return self._core.plan(call.arguments, call.result)
 
-    @announced
-    def empty(self, shape: int | Sequence[int], dtype: Any = "float32") -> NumpyArray:
-        """Return a registered array of zeros: it lies in memory that all ranks of the node have mapped.
-
-        Collective: every rank asks for the same number of bytes. Operations on registered arrays move no copies
-        through a staging area. The memory is returned when the array and all views of it are gone.
-        """
-        self._check_open()
-        with self._refusing():
-            kind = dtype_of(dtype)
-            dims = dimensions(shape)
-            if any(n < 0 for n in dims):
-                raise ValueError(f"shape must not be negative, got {dims}")
-            nbytes = math.prod(dims) * kind.itemsize
-            if nbytes >= 2**62:
-                raise ValueError(f"shape {dims} is more than any memory holds")
-        return self._core.allocate(kind, list(dims), nbytes, -1.0)
-
     def explain(self, collective: str, nbytes: int, dtype: Any = "float32") -> Explanation:
         """Return which algorithm and transport a call would take, and why; `nbytes` is of the large side."""
         return Explanation.of(self, collective, nbytes, dtype_of(dtype))
@@ -212,33 +199,20 @@ class Communicator(Runs, Observed):
             mine = digests(resolve(x, "x"))
         compare(self.all_gather(mine).reshape(self.size, -1))
 
-    def close(self) -> None:
-        """Wait for what is queued and let go of memory and threads. May be repeated; later calls raise CommError."""
-        if not self._closed:
-            self._closed = True
-            self._close_at_exit()
-
-    def __enter__(self) -> Communicator:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"
 
 
-def _build(size: int, nodes: tuple[int, ...], code: int, name: str, root: int) -> tuple[int, Sequence[NumpyArray]]:
+def _build(size: int, nodes: Sequence[int], links: Sequence[float], code: int, name: str, root: int) -> Any:
     """Called by the core for an algorithm that it has not compiled yet."""
     collective = _NAMES[code]
-    schedule = algorithms.build(collective, name, size, root=max(root, 0), nodes=nodes)
+    schedule = algorithms.build(collective, name, size, root=max(root, 0), nodes=nodes, links=links)
     if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
         verify(schedule)
     return schedule.nchunks, schedule.tables
 
 
-def _close(*parts: Any) -> None:
-    for part in parts:
-        part.close()
+def _forget(registrations: Registrations, traces: Sequence[TraceFile]) -> None:
+    registrations.forget()
+    for trace in traces:
+        trace.close()

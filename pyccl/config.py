@@ -18,6 +18,7 @@ from pyccl.errors import ConfigError
 __all__ = ["Settings", "Variable", "load", "variables"]
 
 PREFIX = "PYCCL_"
+_BITS = MappingProxyType({"Mbit/s": 1e6, "Gbit/s": 1e9})
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,24 @@ def _optional_path(text: str) -> Path | None:
     return None if text == "none" else Path(text).expanduser()
 
 
+def _links(text: str) -> Mapping[str, float]:
+    """Return bytes per second by host name; "*" stands for all hosts that are not named."""
+    if text == "equal":
+        return MappingProxyType({})
+    rates = {host: _bandwidth(rate) for host, rate in _assignments(text).items()}
+    if "*" not in rates:
+        raise ValueError(text)
+    return MappingProxyType(rates)
+
+
+def _bandwidth(text: str) -> float:
+    number, unit = text.split()
+    rate = float(number) * _BITS.get(unit, 0.0) / 8
+    if not (rate > 0 and math.isfinite(rate)):
+        raise ValueError(text)
+    return rate
+
+
 def _assignments(text: str) -> Mapping[str, str]:
     if text == "auto":
         return MappingProxyType({})
@@ -151,6 +170,13 @@ class Settings:
         "none",
         "none, or the path of a file",
         "A table of thresholds written by `python -m pyccl.bench --tune`, in place of the one that ships.",
+    )
+    links: Mapping[str, float] = _variable(
+        "LINKS",
+        _links,
+        "equal",
+        "equal, or host=rate pairs separated by commas, among them *=rate for all other hosts",
+        "Rates of the hosts' network links where they differ, for instance `*=10 Gbit/s,node7=2.5 Gbit/s`.",
     )
     wait: str = _choice(
         "WAIT",

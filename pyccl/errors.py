@@ -58,23 +58,30 @@ class PeerLost(CommError):
 
 
 class PeerAborted(CommError):
-    """A peer refused this operation (its arguments were bad); nothing has moved and the communicator is intact.
+    """A peer gave up: this operation only, or the whole communicator.
+
+    A peer whose arguments were bad refuses the operation: nothing has moved and the communicator is intact. One that
+    was interrupted, called ``comm.abort`` or left ``with comm:`` by an exception has broken the communicator for all.
 
     Attributes
     ----------
     rank : int
-        The refusing peer's rank in the communicator.
+        That peer's rank in the communicator.
     reason : str
-        What that peer raised.
+        What it raised, or said.
+    broken : bool
+        Whether the communicator must not be used again.
     """
 
-    def __init__(self, rank: int, reason: str, message: str | None = None) -> None:
-        super().__init__(message or f"rank {rank} refused the operation: {reason}")
+    def __init__(self, rank: int, reason: str, message: str | None = None, broken: bool = False) -> None:
+        did = "aborted the communicator" if broken else "refused the operation"
+        super().__init__(message or f"rank {rank} {did}: {reason}")
         self.rank = rank
         self.reason = reason
+        self.broken = broken
 
-    def __reduce__(self) -> tuple[type[PeerAborted], tuple[int, str, str]]:
-        return type(self), (self.rank, self.reason, str(self))
+    def __reduce__(self) -> tuple[type[PeerAborted], tuple[int, str, str, bool]]:
+        return type(self), (self.rank, self.reason, str(self), self.broken)
 
 
 class Timeout(CommError, TimeoutError):

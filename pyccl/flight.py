@@ -26,12 +26,12 @@ class FlightRecord:
         Of a collective: its number, the same on every rank. Of a message: its number among those of the pair. 0 while
         it is queued.
     kind : str
-        The name of a collective, or "send", "recv", "empty", "split" or "refused" (a call that was bad
-        here).
+        The name of a collective, or "send", "recv", "empty", "register", "split", "group" (its beginning) or "refused"
+        (a call that was bad here).
     op, dtype, algorithm : str
         Empty where there is none.
     count : int
-        Elements of the large side; of "empty" bytes.
+        Elements of the large side; of "empty" and "register" bytes, of "group" collectives.
     nbytes : int
     peer : int
         The root, or the other end of a message; -1 if there is none.
@@ -45,6 +45,8 @@ class FlightRecord:
     place : str
         ``file:line`` of the user's call. Known under ``PYCCL_TRACE`` and ``PYCCL_DEBUG=1``, and of a blocking operation
         that has waited longer than a few tens of milliseconds; empty otherwise.
+    error : str
+        Why it failed; empty otherwise, and when more than 64 operations have failed since.
     """
 
     number: int
@@ -62,6 +64,7 @@ class FlightRecord:
     start: float | None
     end: float | None
     place: str
+    error: str
     wall_start: float | None
 
     @property
@@ -77,7 +80,8 @@ class FlightRecord:
         text = f"{self.kind}({'' if self.kind in ('barrier', 'refused') else inside}) #{self.sequence} {self.state}"
         if self.seconds is not None:
             text += f" after {self.seconds * 1e6:.0f} us"
-        return text + (f", called at {self.place}" if self.place else "")
+        text += f", called at {self.place}" if self.place else ""
+        return text + (f": {self.error}" if self.error else "")
 
 
 def records(rows: Sequence[tuple[Any, ...]]) -> list[FlightRecord]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from pyccl import _core
+from pyccl.errors import CommError
 from pyccl.in_flight import InFlight
 from pyccl.operations import Operations
 from pyccl.point_to_point import Exchange, PointToPoint, messages_of
@@ -28,10 +30,11 @@ class OperationGroup(Operations, PointToPoint):
     If some of the operations fail in a way that leaves the communicator intact (`MismatchError`, `PeerAborted`), the
     others are done all the same, and the first failure is raised.
 
-    An exception inside the block launches nothing and propagates. The collectives recorded until then are refused:
-    the peers see `PeerAborted` at theirs. Messages are not: peers that wait for one time out.
+    An exception inside the block launches nothing and propagates. If a collective has been recorded until then, all
+    peers see `PeerAborted` at the end of their blocks, none launches anything, and the communicator stays usable. If
+    not, this rank cannot know what its peers wait for, and aborts the communicator.
 
-    Plans, `empty` and `split` are not recorded: they run at once.
+    Plans, `empty`, `register` and `split` are not recorded: they run at once.
 
     Attributes
     ----------
@@ -45,7 +48,7 @@ class OperationGroup(Operations, PointToPoint):
         self._calls: list[Exchange] = []
         self._plans: list[_core.Plan] = []
         self._results: list[Any] = []
-        self._collectives = 0  # asked for, those that failed included
+        self._asked = False  # for a collective, even one that failed
         self._error: Exception | None = None
         self.work: _core.Work | None = None
 
@@ -58,31 +61,34 @@ class OperationGroup(Operations, PointToPoint):
     ) -> None:
         self._comm._stop_recording()
         if error is None and self._error is not None:  # caught inside the block, but the group is not what was meant
-            self._refuse(self._error)
+            self._give_up(self._error)
             raise self._error
-        if isinstance(error, Exception):  # not at Ctrl-C, since a refusal waits for the peers
-            self._refuse(error)
         if error is not None:
+            self._give_up(error)
             return
         try:
             messages = messages_of(self._calls)
         except ValueError as unmatched:
-            self._refuse(unmatched)
+            self._give_up(unmatched)
             raise
         if self._asynchronous:
             self.work = self._core.launch_async(messages, self._plans, self._results)
         elif messages or self._plans:
             self._core.launch(messages, self._plans)
 
-    def _refuse(self, error: Exception) -> None:
-        for _ in range(self._collectives):
-            self._core.refuse(f"the group was left by {type(error).__name__}: {error}", -1.0)
+    def _give_up(self, error: BaseException) -> None:
+        reason = f"the group was left by {type(error).__name__}: {error}"
+        if self._asked and isinstance(error, Exception):  # not at Ctrl-C, since a refusal waits for the peers
+            with contextlib.suppress(CommError):
+                self._core.refuse(reason, -1.0)
+        elif self._comm.size > 1:
+            self._core.abort(reason)
 
     def _refuse_call(self, error: Exception) -> None:
         self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        self._collectives += 1
+        self._asked = True
         self._error = self._error or error
 
     def _group(self) -> Group:
@@ -95,7 +101,7 @@ class OperationGroup(Operations, PointToPoint):
         except Exception as error:
             self._failed(error)
             raise
-        self._collectives += 1
+        self._asked = True
         self._results.append(call.result)
         return call.result
 

@@ -14,8 +14,9 @@ from pyccl.config import Settings
 
 __all__ = ["Membership", "join"]
 
-# pid, descriptor, session, whether autogroup schedules sessions, nonce, host hint, affinity mask of 1,024 cores
-_RECORD = struct.Struct("<qii?16s16s128s")
+# pid, descriptor, session, whether autogroup schedules sessions, nonce, host hint,
+# affinity mask of 1,024 cores, link rate
+_RECORD = struct.Struct("<qii?16s16s128sd")
 _YIELDS = 64  # sched_yield calls before blocking: each lets another rank of the node run until it waits, too
 _SPIN = 300e-6  # seconds; a futex wake across cores costs tens of microseconds
 
@@ -44,6 +45,8 @@ class Membership:
         How often to yield before blocking.
     identity : str
         The same on every rank of this communicator, and of no other one.
+    links : tuple of float
+        Rate of each node's link in bytes/s, as `PYCCL_LINKS` has it on the node's lowest rank; 1.0 where it is unset.
     """
 
     nodes: tuple[int, ...]
@@ -55,6 +58,7 @@ class Membership:
     spin: float
     yields: int
     identity: str
+    links: tuple[float, ...] = (1.0,)
 
 
 def _host_hint(rank: int, settings: Settings) -> bytes:
@@ -81,6 +85,10 @@ def _autogrouped() -> bool:
     return True
 
 
+def _link_rate(settings: Settings) -> float:
+    return settings.links.get(os.uname().nodename, settings.links.get("*", 1.0))
+
+
 def _affinity() -> bytes:
     mask = 0
     for core in os.sched_getaffinity(0):
@@ -101,12 +109,13 @@ def join(bootstrap: Bootstrap, settings: Settings) -> Membership:
         )
     own = _core.Segment.create(size)
     record = _RECORD.pack(
-        os.getpid(), own.fd, os.getsid(0), _autogrouped(), own.nonce, _host_hint(rank, settings), _affinity()
-    )
+        os.getpid(), own.fd, os.getsid(0), _autogrouped(), own.nonce, _host_hint(rank, settings), _affinity(),
+        _link_rate(settings),
+    )  # fmt: skip
     peers = [_RECORD.unpack(data) for data in bootstrap.allgather(record)]
     leader, segment = rank, own
     for candidate in range(rank):
-        pid, fd, _, _, nonce, hint, _ = peers[candidate]
+        pid, fd, _, _, nonce, hint, _, _ = peers[candidate]
         if hint != peers[rank][5]:
             continue
         try:
@@ -124,7 +133,7 @@ def join(bootstrap: Bootstrap, settings: Settings) -> Membership:
 
 
 def _describe(
-    rank: int, leaders: list[int], peers: list[tuple[int, int, int, bool, bytes, bytes, bytes]],
+    rank: int, leaders: list[int], peers: list[tuple[int, int, int, bool, bytes, bytes, bytes, float]],
     segment: _core.Segment, settings: Settings,
 ) -> Membership:  # fmt: skip
     order = sorted(set(leaders))
@@ -153,4 +162,5 @@ def _describe(
         spin=spin,
         yields=yields,
         identity=peers[0][4].hex(),
+        links=tuple(peers[leader][7] for leader in order),
     )

@@ -183,6 +183,7 @@ class MpiBootstrap:
         self._owned: list[MPI.Intracomm] = []
         self._remote: _core.MpiRemote | None = None
         self._unfinished: MPI.Request | None = None
+        self.on_wait: Callable[[], None] | None = None  # called at least every 50 ms of a wait; may raise
 
     def allgather(self, data: bytes) -> list[bytes]:
         byte = self._mpi.BYTE
@@ -257,6 +258,8 @@ class MpiBootstrap:
             for attempt in itertools.count():
                 if self._unfinished.Test():
                     break
+                if self.on_wait is not None and attempt % 50 == 49:
+                    self.on_wait()
                 if time.monotonic() > deadline:
                     raise Timeout(f"bootstrap {what}: not all {self.size} ranks came within {self._timeout:g} s")
                 time.sleep(min(1e-5 * (attempt // 20), 1e-3))

@@ -23,7 +23,7 @@ class Observed:
     _core: _core.Communicator
 
     def flight_record(self) -> list[FlightRecord]:
-        """Return the last operations of this rank, oldest first: 1,024 of them, or 65,536 under ``PYCCL_TRACE``.
+        """Return the last operations of this rank, oldest first: 256 of them, or 65,536 under ``PYCCL_TRACE``.
 
         Any thread may call it at any time, while operations run and after one has failed. The other ranks do not
         notice.

@@ -16,10 +16,6 @@ __all__ = ["Runs"]
 class Runs(Groups):
     """The part of a communicator that runs collectives."""
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise CommError("the communicator is closed")
-
     def _run(self, collective: str, *args: Any, **options: Any) -> Any:
         if self._recording is not None:
             return self._recording._run(collective, *args, **options)

@@ -49,6 +49,7 @@ class TraceFile:
         self._core = weakref.ref(core)
         self._identity, self._rank, self._size = identity, rank, size
         self._busy = threading.Lock()
+        self._pid = os.getpid()  # a child of fork must not write in its parent's file
         self.path = folder / f"rank{rank:05d}-{identity}-{os.getpid()}.jsonl"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ class TraceFile:
     def write(self, reason: str) -> None:
         """Replace the file by what the communicator has done so far; nothing if it is being written."""
         core = self._core()
-        if core is None or not self._busy.acquire(blocking=reason == "close"):
+        if core is None or os.getpid() != self._pid or not self._busy.acquire(blocking=reason == "close"):
             return
         try:
             rows = [dataclasses.asdict(record) for record in records(core.flight())]

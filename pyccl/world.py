@@ -34,7 +34,8 @@ def init(*, timeout: float | None = None, deterministic: bool | None = None) -> 
     ...     total = comm.all_reduce(np.ones(4))
     """
     existing = _world[0]() if _world else None
-    if existing is not None and not existing._closed:
+    if existing is not None and (existing._forked or not existing._closed):
+        existing._check_open()
         if timeout is not None and seconds(timeout) != existing._timeout:
             raise ValueError(f"init() has been called already, with a timeout of {existing._timeout:g} s")
         if deterministic is not None and deterministic != existing.deterministic:

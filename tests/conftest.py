@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_configure() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # a shell's background job, whose children would ignore it, too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     found = Path(pyccl.__file__).resolve().parents[1]
     if found != ROOT:
         raise pytest.UsageError(f"the tests are those of {ROOT}, but pyccl was imported from {found}")
@@ -33,3 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     except ImportError as error:
         for item in wanted:
             item.add_marker(pytest.mark.skip(reason=f"PyTorch is not installed ({error})"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-seconds", type=float, default=5.0, help="how long every parser meets damaged input (5)")

@@ -48,10 +48,10 @@ class Launcher:
     path: str
     mpi: str
 
-    def command(self, n: int) -> list[str]:
+    def command(self, n: int, more: Sequence[str] = ()) -> list[str]:
         """Return the command line up to the program."""
         flags = ["--allow-run-as-root", "--oversubscribe"] if self.mpi == "openmpi" else []
-        return [self.path, *flags, "-n", str(n)]
+        return [self.path, *flags, *more, "-n", str(n)]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def mpirun(
     env: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
     check: bool = True,
+    flags: Sequence[str] = (),
+    command: Sequence[str] = (),
 ) -> Run:
     """Run a program on `n` ranks and wait for it.
 
@@ -127,6 +129,10 @@ def mpirun(
         Variables to set in addition to those of this process.
     check : bool
         Fail the test unless the run returned 0 in time.
+    flags : sequence of str
+        More arguments of mpirun.
+    command : sequence of str
+        What starts the ranks, up to the program; default: mpirun with `n` ranks on this host.
     """
     if isinstance(program, str):
         arguments = ["-c", program]
@@ -135,13 +141,13 @@ def mpirun(
     token = uuid.uuid4().hex
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environ = {**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1", **(env or {}), TOKEN: token}
-    command = [*launcher().command(n), sys.executable, *arguments]
+    line = [*(command or launcher().command(n, flags)), sys.executable, *arguments]
     with (
         tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as err,
         # Files, not pipes: a rank that outlives mpirun could keep a pipe open for ever.
         subprocess.Popen(
-            command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+            line, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
         ) as process,
     ):
         try:
@@ -197,8 +203,8 @@ def checks(
     @pytest.mark.mpi
     @pytest.mark.parametrize(("size", "name"), pairs)
     def test(size: int, name: str) -> None:
-        run, results = run_module(module, size, environment)
-        per_rank = [results.get((name, rank)) for rank in range(size)]
+        run, outcome = run_module(module, size, environment)
+        per_rank = [outcome.get((name, rank)) for rank in range(size)]
         failed = [f"rank {rank}: {error}" for rank, error in enumerate(per_rank) if error]
         missing = [rank for rank, error in enumerate(per_rank) if error is None]
         if failed or missing:
@@ -211,12 +217,13 @@ def checks(
 @functools.cache
 def run_module(module: str, size: int, env: tuple[tuple[str, str], ...]) -> tuple[Run, dict[tuple[str, int], str]]:
     """Run all checks of a module on `size` ranks; return the error per (check, rank), "" where it passed."""
-    results = {}
     with tempfile.TemporaryDirectory() as folder:
         program = ["-m", "tests.mpi_worker", module, folder]
         run = mpirun(program, size, env={"PYCCL_TIMEOUT": "20", **dict(env)}, check=False)
-        for path in Path(folder).glob("*.jsonl"):
-            for line in path.read_text().splitlines():
-                row = json.loads(line)
-                results[row["name"], int(path.stem)] = row["error"]
-    return run, results
+        return run, results(Path(folder))
+
+
+def results(folder: Path) -> dict[tuple[str, int], str]:
+    """Return what the ranks of `tests.mpi_worker` wrote: the error per (check, rank), "" where it passed."""
+    rows = [(path.stem, json.loads(line)) for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()]
+    return {(row["name"], int(rank)): row["error"] for rank, row in rows}

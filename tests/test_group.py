@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +70,51 @@ def test_an_exception_inside_a_group_launches_nothing_and_refuses_its_collective
             for words in ("ZeroDivisionError", "TypeError", "itself"):
                 with pytest.raises(pyccl.PeerAborted, match=words), comm.group():
                     comm.all_reduce(np.ones(2), out=total)
+        assert total.tolist() == [0, 0]
+        assert comm.all_reduce(np.ones(2)).tolist() == [2, 2]
+
+    check(2, body)
+
+
+def test_an_exception_in_a_group_of_several_collectives_is_one_refusal() -> None:
+    def body(comm: Communicator) -> None:
+        total = np.zeros(2)
+        expected = ZeroDivisionError if comm.rank == 0 else pyccl.PeerAborted
+        calls: list[Callable[[], Any]] = [
+            lambda: comm.all_reduce(np.ones(2), out=total),
+            lambda: comm.sendrecv(np.ones(1), 1 - comm.rank, np.empty(1), 1 - comm.rank),
+            lambda: 1 // comm.rank,
+            lambda: comm.all_reduce(np.ones(2), out=total),
+        ]
+        with pytest.raises(expected):
+            launch(comm, *calls)
+        assert total.tolist() == [0, 0]
+        assert comm.all_reduce(np.ones(2)).tolist() == [2, 2]
+
+    check(2, body)
+
+
+def test_an_exception_before_the_first_collective_of_a_group_aborts_the_peers() -> None:
+    def body(comm: Communicator) -> None:
+        if comm.rank == 0:
+            with pytest.raises(ZeroDivisionError), comm.group():
+                _ = 1 // 0
+        else:
+            with pytest.raises(pyccl.PeerAborted, match="the group was left by ZeroDivisionError") as caught:
+                launch(comm, lambda: comm.recv(np.empty(2), 0))
+            assert caught.value.broken
+        with pytest.raises(pyccl.PeerAborted):
+            comm.barrier()
+
+    check(2, body)
+
+
+def test_groups_that_differ_are_a_mismatch_before_anything_moves() -> None:
+    def body(comm: Communicator) -> None:
+        total = np.zeros(2)
+        calls = [lambda: comm.all_reduce(np.ones(2), out=total)] * (1 + comm.rank)
+        with pytest.raises(pyccl.MismatchError, match=f"rank {comm.rank} calls a group of {1 + comm.rank} collectives"):
+            launch(comm, *calls)
         assert total.tolist() == [0, 0]
         assert comm.all_reduce(np.ones(2)).tolist() == [2, 2]
 

@@ -116,8 +116,12 @@ def act(comm: pyccl.Communicator, name: str, form: str, x: Any, root: int) -> An
 
 
 @QUIET
-@given(size=st.integers(2, 6), shared=st.booleans(), program=st.lists(ACTION, min_size=1, max_size=12))
-def test_random_programs(size: int, shared: bool, program: list[tuple[str, str, int, int]]) -> None:
+@given(
+    size=st.integers(2, 6),
+    memory=st.sampled_from(["private", "empty", "register"]),
+    program=st.lists(ACTION, min_size=1, max_size=12),
+)
+def test_random_programs(size: int, memory: str, program: list[tuple[str, str, int, int]]) -> None:
     """Any mixture of blocking, asynchronous and planned operations, of mismatches and refusals in between."""
     start = {n: [np.arange(size * n) % 1009 + r for r in range(size)] for _, _, n, _ in program}
     wanted = dict(start)
@@ -128,8 +132,10 @@ def test_random_programs(size: int, shared: bool, program: list[tuple[str, str, 
     def body(comm: pyccl.Communicator) -> dict[int, Any]:
         state = {}
         for n, xs in start.items():
-            state[n] = comm.empty(size * n, "int64") if shared else np.empty(size * n, np.int64)
+            state[n] = comm.empty(size * n, "int64") if memory == "empty" else np.empty(size * n, np.int64)
             state[n][:] = xs[comm.rank]
+            if memory == "register":
+                comm.register(state[n])
         works = []
         for name, form, n, number in program:
             root = number % size

@@ -23,9 +23,9 @@ LAYERS = (
     "config", "arrays", "ops", "collectives",
     "schedule", "algorithms", "cost", "tuning", "choice",
     "checks", "calls", "same",
-    "mpi_bootstrap", "bootstrap", "membership",
+    "mpi_bootstrap", "bootstrap", "membership", "links",
     "flight", "tracing", "observing",
-    "methods", "operations", "point_to_point", "in_flight", "group", "explain", "runs",
+    "methods", "ending", "operations", "point_to_point", "in_flight", "group", "explain", "runs", "registration",
     "communicator", "world", "__init__", "bench", "trace", "doctor",
 )  # fmt: skip
 

@@ -93,6 +93,7 @@ Prepared resolve_or_refuse(PyCommunicator& self, const Arguments& a) {
 
 /// `watcher`, unless it is None, is told by the thread that runs the operation when it begins and when it has ended.
 PyWork submit(PyCommunicator& self, const Arguments& a, py::object result, py::object watcher) {
+  self.check_open();
   auto prepared = std::make_shared<Prepared>(resolve_or_refuse(self, a));
   auto keep = hold(py::make_tuple(a.input, a.output, result));
   const std::uint64_t ticket = self.core().enter(prepared->call, FlightState::Queued, self.place());
@@ -112,9 +113,11 @@ PyWork submit(PyCommunicator& self, const Arguments& a, py::object result, py::o
 
 py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype& dtype, std::vector<py::ssize_t> shape,
                    std::int64_t bytes, double timeout) {
-  std::shared_ptr<Region> region;
+  const auto made = std::make_shared<std::shared_ptr<Region>>();  // outlives a call that a signal ends
   const std::uint64_t ticket = self->enter(kAllocate, bytes);
-  self->in_turn([&] { region = self->core().allocate(bytes, timeout, ticket); });
+  self->in_turn(
+      [core = &self->core(), made, bytes, timeout, ticket] { *made = core->allocate(bytes, timeout, ticket); });
+  const std::shared_ptr<Region> region = *made;
   self->core().regions().add(region);
   struct Owner {
     std::shared_ptr<PyCommunicator> comm;
@@ -126,6 +129,25 @@ py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype&
     o->comm->forget(o->region.get());
   });
   return py::array(dtype, std::move(shape), data, owner);
+}
+
+std::uint32_t adopt(PyCommunicator& self, std::uintptr_t address, std::int64_t bytes, double timeout) {
+  void* const data = reinterpret_cast<void*>(address);
+  const bool known = self.core().regions().overlaps(data, bytes);
+  const std::string why = known ? "x is registered already, or shares bytes with an array that is" : "";
+  std::shared_ptr<Region> region;
+  const std::uint64_t ticket = self.enter(kRegister, bytes);
+  self.in_turn([&] { region = self.core().adopt(data, bytes, why, timeout, ticket); });
+  const std::uint32_t number = region->id;
+  self.core().regions().add(std::move(region));
+  return number;
+}
+
+void release(PyCommunicator& self, std::uint32_t number) {
+  for (const auto& region : self.core().regions().adopted(number)) {
+    self.in_turn([&] { self.core().release(*region); });
+    self.forget(region.get());
+  }
 }
 
 }  // namespace
@@ -166,19 +188,22 @@ void register_communicator(py::module_& m) {
       .def(py::init([](int rank, int size, std::vector<int> nodes, double timeout, std::int64_t cache_bytes,
                        const std::shared_ptr<shm::Segment>& segment, std::vector<int> node_ranks,
                        std::vector<std::int64_t> pids, bool crowded, double spin, int yields,
-                       std::shared_ptr<Remote> remote, py::function build) {
+                       std::shared_ptr<Remote> remote, py::function build,
+                       const std::vector<std::pair<int, int>>& links) {
              std::unique_ptr<shm::Node> node;
              if (segment) {
                const shm::WaitPolicy policy{crowded, spin, yields};
                node = std::make_unique<shm::Node>(std::move(*segment), rank, std::move(node_ranks), std::move(pids),
                                                   policy);
              }
+             std::vector<Link> owned;
+             for (const auto& [peer, fd] : links) owned.push_back({peer, shm::Descriptor(fd)});
              return std::make_shared<PyCommunicator>(
                  Communicator::Setup{rank, size, std::move(nodes), timeout, cache_bytes}, std::move(node),
-                 std::move(remote), std::move(build));
+                 std::move(remote), std::move(owned), std::move(build));
            }),
            "rank"_a, "size"_a, "nodes"_a, "timeout"_a, "cache_bytes"_a, "segment"_a, "node_ranks"_a, "pids"_a,
-           "crowded"_a, "spin"_a, "yields"_a, "remote"_a, "build"_a)
+           "crowded"_a, "spin"_a, "yields"_a, "remote"_a, "build"_a, "links"_a = std::vector<std::pair<int, int>>())
       .def(
           "algorithm_index", [](PyCommunicator& c, const std::string& name) { return c.core().algorithm_index(name); },
           "name"_a)
@@ -211,19 +236,29 @@ void register_communicator(py::module_& m) {
           "agree_to_split",
           [](PyCommunicator& c, double timeout) {
             const std::uint64_t ticket = c.enter(kSplit);
-            c.in_turn([&] { c.core().agree_to_split(timeout, ticket); });
+            c.in_turn([core = &c.core(), timeout, ticket] { core->agree_to_split(timeout, ticket); });
           },
           "timeout"_a)
       .def("refuse", &PyCommunicator::refuse, "reason"_a, "timeout"_a)
       .def("allocate", &allocate, "dtype"_a, "shape"_a, "nbytes"_a, "timeout"_a)
+      .def("adopt", &adopt, "address"_a, "nbytes"_a, "timeout"_a)
+      .def("release", &release, "number"_a)
       .def(
           "registered",
           [](PyCommunicator& c, std::uintptr_t address, std::int64_t nbytes) {
             return c.core().regions().find(reinterpret_cast<const void*>(address), nbytes) != nullptr;
           },
           "address"_a, "nbytes"_a)
+      .def_property_readonly("direct_runs", [](PyCommunicator& c) { return c.core().direct_runs(); })
       .def("busy", [](PyCommunicator& c) { return c.progress().busy(); })
-      .def("close", &PyCommunicator::close);
+      .def("close", &PyCommunicator::close, "patience"_a = -1.0)
+      .def("orphan", &PyCommunicator::orphan)
+      .def(
+          "abort", [](PyCommunicator& c, const std::string& reason) { c.core().abort(reason); }, "reason"_a,
+          py::call_guard<py::gil_scoped_release>())
+      .def("look", [](PyCommunicator& c) { c.core().health().look(); })
+      .def("lost", [](PyCommunicator& c) { return c.core().health().lost(); })
+      .def("broken", [](PyCommunicator& c) { return c.core().health().broken(); });
   m.def("set_bfloat16", &set_bfloat16, "type_number"_a);
 }
 

@@ -12,11 +12,15 @@
 
 #include "comm/communicator.h"
 #include "comm/work.h"
+#include "core/error.h"
 
 namespace pyccl::bindings {
 
-/// Waits for queued work, looking at signals; needs the GIL released.
-void wait_for(Work& work);
+/// A Python exception that a signal handler has raised, on its way through the core.
+struct PyInterrupted : Interrupted {
+  explicit PyInterrupted(pybind11::error_already_set raised);
+  std::shared_ptr<pybind11::error_already_set> error;
+};
 
 /// Objects that an operation in flight needs; let go under the GIL wherever the last reference dies.
 std::shared_ptr<pybind11::object> hold(pybind11::object object);
@@ -33,14 +37,18 @@ class NoGil {
   PyThreadState* state_;
 };
 
-class PyCommunicator {
+class PyCommunicator : public std::enable_shared_from_this<PyCommunicator> {
  public:
   PyCommunicator(Communicator::Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote,
-                 pybind11::function build);
-  ~PyCommunicator() { close(); }
+                 std::vector<Link> links, pybind11::function build);
+  ~PyCommunicator();
 
   Communicator& core() { return core_; }
   Progress& progress() { return progress_; }
+  /// Throws unless operations may begin.
+  void check_open() const {
+    if (closed_) refuse_closed();
+  }
 
   /// Looks the call up, building the schedule in Python when it is new.
   Prepared resolve(const Call& call);
@@ -74,16 +82,25 @@ class PyCommunicator {
   /// While recording or debugging, and once closed, the shortcuts around Python's argument checks are off.
   void record(bool on) { recording_ = on; }
   bool shortcuts() const { return !recording_ && !closed_ && !debug_; }
-  void close();
+  /// Queues `operation` and waits for it, looking at signals: one that raises ends all that is queued. What the
+  /// operation uses must belong to it. Needs the GIL released.
+  void run_queued(std::function<void()> operation);
+  void wait_for(Work& work);
+  /// Runs the queue dry, for at most `patience` seconds (< 0: until its deadlines), and lets go. Throws the first error
+  /// that nobody has been told.
+  void close(double patience);
+  /// In the child of a fork: from now on this is a shell.
+  void orphan();
 
  private:
   void poll();
   std::int32_t find_place();
   void notify(const pybind11::function& observer, std::string text);
-
+  [[noreturn]] void refuse_closed() const;
+  std::shared_ptr<Failures> failures_ = std::make_shared<Failures>();
   Communicator core_;
-  Progress progress_;
-  bool closed_ = false;
+  Progress progress_{failures_};
+  bool closed_ = false, orphaned_ = false;
   pybind11::function build_;
   bool recording_ = false;
   bool places_always_ = false, debug_ = false;

@@ -1,5 +1,6 @@
 #include <pybind11/pybind11.h>
 
+#include "bindings/communicator.h"
 #include "comm/verdict.h"
 #include "core/error.h"
 
@@ -16,6 +17,8 @@ void raise(const char* name, const py::tuple& arguments) {
 void translate(std::exception_ptr p) {
   try {
     if (p) std::rethrow_exception(p);
+  } catch (const PyInterrupted& e) {
+    e.error->restore();
   } catch (const Timeout& e) {
     py::tuple missing(e.missing.size());
     for (std::size_t i = 0; i < e.missing.size(); ++i) missing[i] = e.missing[i];
@@ -23,7 +26,7 @@ void translate(std::exception_ptr p) {
   } catch (const PeerLost& e) {
     raise("PeerLost", py::make_tuple(e.rank, e.what()));
   } catch (const PeerAborted& e) {
-    raise("PeerAborted", py::make_tuple(e.rank, e.reason, e.what()));
+    raise("PeerAborted", py::make_tuple(e.rank, e.reason, e.what(), e.broken));
   } catch (const MismatchError& e) {
     raise("MismatchError", py::make_tuple(e.what()));
   } catch (const CommError& e) {

@@ -152,7 +152,10 @@ void add_method(py::handle type, PyMethodDef& method) {
 
 PyObject* call_plan(PyObject* self, PyObject* args, PyObject* kwargs) {
   try {
-    auto* plan = py::cast<PyPlan*>(py::handle(self));
+    // Only a Plan has this tp_call, so the look-up by type that pybind11 would do is saved.
+    auto* plan =
+        static_cast<PyPlan*>(reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr());
+    if (plan == nullptr) throw py::type_error("a plan comes from Communicator.plan");
     if (PyTuple_GET_SIZE(args) != 0 || kwargs != nullptr) {
       plan->refuse("TypeError: a plan takes no arguments");
       throw py::type_error("a plan takes no arguments");

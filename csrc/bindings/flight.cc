@@ -16,6 +16,8 @@ const char* kind_name(std::uint8_t kind) {
     case kSend: return "send";
     case kReceive: return "recv";
     case kAllocate: return "empty";
+    case kRegister: return "register";
+    case kGroup: return "group";
     case kSplit: return "split";
     case kAborted: return "refused";
     default: return kind < kCollectives ? name(static_cast<Collective>(kind)) : "unknown";
@@ -40,7 +42,8 @@ py::tuple row(PyCommunicator& comm, const FlightRecord& r) {
   return py::make_tuple(r.number, r.sequence, kind_name(e.kind), reducing ? name(static_cast<OpKind>(e.op)) : "",
                         typed ? name(dtype) : "", e.count, e.count * item,
                         known ? comm.core().algorithm_name(e.algorithm) : std::string(), e.peer, e.tag,
-                        state_name(r.state), time(r.queued), time(r.start), time(r.end), comm.place_name(r.place));
+                        state_name(r.state), time(r.queued), time(r.start), time(r.end), comm.place_name(r.place),
+                        r.error);
 }
 
 py::list read(PyCommunicator& comm) {
@@ -54,7 +57,7 @@ py::list read(PyCommunicator& comm) {
 /// A few times a second in every long wait: signals, and where the user's call that waits stands.
 void PyCommunicator::poll() {
   const py::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  if (PyErr_CheckSignals() != 0) throw PyInterrupted(py::error_already_set());
   const std::uint64_t running = core_.running();
   if (running != 0 && core_.flight().place(running) == 0) core_.flight().set_place(running, find_place());
 }

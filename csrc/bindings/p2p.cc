@@ -92,6 +92,7 @@ PyMethodDef message_method(const char* name, PyObject* (*function)(PyObject*, Py
 struct Calls {
   std::vector<MessageCall> messages;
   std::vector<Prepared> collectives;
+  std::uint64_t group = 0;             // the number in the record of its beginning
   std::vector<std::uint64_t> tickets;  // of the collectives
   std::shared_ptr<py::object> keep;
 };
@@ -107,6 +108,9 @@ Calls unpack(PyCommunicator& self, const std::vector<PyMessage>& messages, const
   for (const py::handle plan : plans) calls.collectives.push_back(plan.cast<const PyPlan&>().prepared());
   check_own_messages(calls.messages, self.core().rank());
   const std::int32_t place = self.place();
+  if (!calls.collectives.empty()) {
+    calls.group = self.enter(kGroup, static_cast<std::int64_t>(calls.collectives.size()));
+  }
   self.core().enter(calls.messages, FlightState::Queued, place);
   for (const Prepared& p : calls.collectives) {
     calls.tickets.push_back(self.core().enter(p.call, FlightState::Queued, place));
@@ -115,7 +119,8 @@ Calls unpack(PyCommunicator& self, const std::vector<PyMessage>& messages, const
   return calls;
 }
 
-/// All of a group: a failure that leaves the communicator intact must not keep the rest from its peers.
+/// All of a group, or nothing if a rank refuses it; a failure later that leaves the communicator intact must not keep
+/// the rest from its peers.
 void run(Communicator& core, const Calls& calls) {
   std::exception_ptr first;
   const auto attempt = [&](const auto& operation) {
@@ -129,6 +134,7 @@ void run(Communicator& core, const Calls& calls) {
       if (!first) first = std::current_exception();
     }
   };
+  if (!calls.collectives.empty()) core.agree_to_group(calls.collectives.size(), calls.group);
   if (!calls.messages.empty()) attempt([&] { core.transfer(calls.messages); });
   for (std::size_t i = 0; i < calls.collectives.size(); ++i) {
     attempt([&] { core.execute(calls.collectives[i], calls.tickets[i]); });
@@ -139,14 +145,15 @@ void run(Communicator& core, const Calls& calls) {
 void launch(PyCommunicator& self, const std::vector<PyMessage>& messages, const py::list& plans) {
   auto calls = std::make_shared<Calls>(unpack(self, messages, plans, py::none()));
   if (plans.empty()) return self.transfer(std::move(calls->messages), *calls->keep);
+  self.check_open();
   py::gil_scoped_release nogil;
   if (!self.progress().busy()) return run(self.core(), *calls);
-  const auto work = self.progress().submit([&core = self.core(), calls] { run(core, *calls); });
-  wait_for(*work);
+  self.run_queued([&core = self.core(), calls] { run(core, *calls); });
 }
 
 PyWork launch_async(PyCommunicator& self, const std::vector<PyMessage>& messages, const py::list& plans,
                     py::object result) {
+  self.check_open();
   auto calls = std::make_shared<Calls>(unpack(self, messages, plans, result));
   if (plans.empty()) return {self.issue(std::move(calls->messages), calls->keep), std::move(result)};
   return {self.progress().submit([&core = self.core(), calls] { run(core, *calls); }), std::move(result)};
@@ -154,28 +161,26 @@ PyWork launch_async(PyCommunicator& self, const std::vector<PyMessage>& messages
 
 }  // namespace
 
-void wait_for(Work& work) {
-  while (!work.wait_for(0.05)) {
-    py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  }
-  work.rethrow();
-}
-
 void PyCommunicator::transfer(std::vector<MessageCall> messages, py::handle arrays) {
   std::shared_ptr<py::object> keep;
+  check_open();
   if (progress_.busy()) keep = hold(py::reinterpret_borrow<py::object>(arrays));
   const NoGil nogil;
-  if (!keep) return core_.transfer(std::move(messages));
-  const auto work = issue(std::move(messages), std::move(keep));
-  wait_for(*work);
+  try {
+    if (!keep) return core_.transfer(std::move(messages));
+    const auto work = issue(std::move(messages), std::move(keep));
+    wait_for(*work);
+  } catch (const CommError&) {
+    if (core_.health().broken()) failures_->seen();
+    throw;
+  }
 }
 
 std::shared_ptr<Work> PyCommunicator::issue(std::vector<MessageCall> messages, std::shared_ptr<py::object> keep) {
   auto job = std::make_shared<Job>();
   job->messages = std::move(messages);
   job->keep = std::move(keep);
-  job->work = std::make_shared<Work>();
+  job->work = std::make_shared<Work>(failures_);
   if (progress_.join(job)) {
     core_.wake();
   } else {

@@ -13,12 +13,27 @@ namespace py = pybind11;
 namespace pyccl::bindings {
 namespace {
 
+void check_signals() {
+  py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) throw PyInterrupted(py::error_already_set());
+}
+
+std::string describe(const py::error_already_set& raised) {
+  const auto name = raised.type().attr("__name__").cast<std::string>();
+  const auto text = py::str(raised.value()).cast<std::string>();
+  return text.empty() ? name : name + ": " + text;
+}
+
 Schedule make_schedule(const Communicator& core, Collective kind, int root, const py::tuple& built) {
   Schedule s;
   s.collective = kind;
   s.size = core.size();
   s.root = root;
   s.nchunks = built[0].cast<int>();
+  if (s.nchunks < 1 || s.nchunks > kMaxChunks) {
+    throw std::invalid_argument("a schedule has between 1 and " + std::to_string(kMaxChunks) + " chunks, got " +
+                                std::to_string(s.nchunks));
+  }
   const auto tables = built[1].cast<py::sequence>();
   if (static_cast<int>(tables.size()) != s.size) throw std::invalid_argument("a schedule needs a table per rank");
   for (int r = 0; r < s.size; ++r) {
@@ -30,6 +45,9 @@ Schedule make_schedule(const Communicator& core, Collective kind, int root, cons
 
 }  // namespace
 
+PyInterrupted::PyInterrupted(py::error_already_set raised)
+    : Interrupted(describe(raised)), error(std::make_shared<py::error_already_set>(std::move(raised))) {}
+
 std::shared_ptr<py::object> hold(py::object object) {
   return {new py::object(std::move(object)), [](py::object* p) {
             py::gil_scoped_acquire gil;
@@ -38,8 +56,8 @@ std::shared_ptr<py::object> hold(py::object object) {
 }
 
 PyCommunicator::PyCommunicator(Communicator::Setup setup, std::unique_ptr<shm::Node> node,
-                               std::shared_ptr<Remote> remote, py::function build)
-    : core_(std::move(setup), std::move(node), std::move(remote)), build_(std::move(build)) {
+                               std::shared_ptr<Remote> remote, std::vector<Link> links, py::function build)
+    : core_(std::move(setup), std::move(node), std::move(remote), std::move(links)), build_(std::move(build)) {
   core_.set_poll([this] { poll(); });
 }
 
@@ -74,27 +92,16 @@ void PyCommunicator::forget(const Region* region) {
   remembered_.fill({});  // they would keep its memory
 }
 
-void PyCommunicator::execute(const Prepared& prepared) {
-  if (closed_) throw CommError("the communicator is closed");
-  const FlightState state = progress_.busy() ? FlightState::Queued : FlightState::Running;
-  const std::uint64_t ticket = core_.enter(prepared.call, state, place());
-  const NoGil nogil;
-  if (!progress_.busy()) return core_.execute(prepared, ticket);
-  auto work = progress_.submit([&] { core_.execute(prepared, ticket); });
-  work->wait_for(-1);
-  work->rethrow();
-}
-
 void PyCommunicator::in_turn(const std::function<void()>& operation) {
+  check_open();
   py::gil_scoped_release nogil;
   if (!progress_.busy()) return operation();
-  const auto work = progress_.submit(operation);
-  wait_for(*work);
+  run_queued(operation);
 }
 
 void PyCommunicator::refuse(const std::string& reason, double timeout) {
   const std::uint64_t ticket = enter(kAborted);
-  in_turn([&] { core_.refuse(reason, timeout, ticket); });
+  in_turn([this, reason, timeout, ticket] { core_.refuse(reason, timeout, ticket); });
 }
 
 const py::object& PyPlan::run() {
@@ -108,10 +115,78 @@ const py::object& PyPlan::run() {
   return result_;
 }
 
-void PyCommunicator::close() {
-  closed_ = true;
+PyCommunicator::~PyCommunicator() {
   py::gil_scoped_release nogil;
   progress_.stop();
+}
+
+void PyCommunicator::refuse_closed() const {
+  throw CommError(orphaned_ ? "the communicator is used after fork: it belongs to the parent process"
+                            : "the communicator is closed");
+}
+
+void PyCommunicator::execute(const Prepared& prepared) {
+  check_open();
+  const FlightState state = progress_.busy() ? FlightState::Queued : FlightState::Running;
+  const std::uint64_t ticket = core_.enter(prepared.call, state, place());
+  const NoGil nogil;
+  try {
+    if (!progress_.busy()) return core_.execute(prepared, ticket);
+    run_queued([this, copy = std::make_shared<Prepared>(prepared), ticket] { core_.execute(*copy, ticket); });
+  } catch (const CommError&) {
+    if (core_.health().broken()) failures_->seen();
+    throw;
+  }
+}
+
+void PyCommunicator::run_queued(std::function<void()> operation) {
+  const auto work = progress_.submit(std::move(operation));
+  wait_for(*work);
+}
+
+void PyCommunicator::wait_for(Work& work) {
+  while (!work.wait_for(0.05)) {
+    try {
+      check_signals();
+    } catch (const Interrupted& error) {
+      core_.interrupt(error.what());
+      constexpr double kSettle =
+          5;  // at most; what runs sees within 50 ms that it is over, and leaves its arrays alone
+      work.wait_for(kSettle);
+      failures_->seen();
+      throw;
+    }
+  }
+  work.rethrow();
+}
+
+void PyCommunicator::close(double patience) {
+  if (orphaned_) return;
+  closed_ = true;
+  const auto registered = core_.regions().adopted(0);
+  {
+    py::gil_scoped_release nogil;
+    if (patience >= 0 && !progress_.drain(patience)) {
+      core_.abort("rank " + std::to_string(core_.rank()) + " ended with operations pending");
+    }
+    progress_.stop();
+    for (const auto& region : registered) {
+      try {
+        core_.release(*region);
+      } catch (const Error&) {  // stays shared, which its owner does not notice
+      }
+    }
+    core_.health().leave();
+  }
+  if (const auto error = failures_->take()) std::rethrow_exception(error);
+}
+
+void PyCommunicator::orphan() {
+  closed_ = orphaned_ = true;
+  failures_->orphan();
+  core_.health().forget_links();
+  // To destroy it would wait for threads, and call MPI for messages, that are the parent's.
+  static_cast<void>(new std::shared_ptr<PyCommunicator>(shared_from_this()));
 }
 
 py::object PyWork::wait(py::object timeout) {
@@ -128,8 +203,11 @@ py::object PyWork::wait(py::object timeout) {
       if (work_->wait_for(slice)) break;
     }
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (work_->failures() && work_->failures()->orphaned()) {
+      throw CommError("work of the parent process is waited for after fork");
+    }
     if (limit >= 0 && monotonic_seconds() >= end) {
-      throw Timeout("the operation is still running after " + std::to_string(limit) + " s", {});
+      throw Timeout("the operation is still running after " + format_seconds(limit), {});
     }
   }
   work_->rethrow();

@@ -32,9 +32,9 @@ Fingerprint Communicator::fingerprint(const Prepared& p) const {
   f.sequence = sequence_;
   f.details = call.details;
   f.extent = p.staged_layout->largest;
-  if (p.direct) {
-    f.input_key = region_key(p.input_region.get(), call.input);
-    f.output_key = region_key(p.output_region.get(), call.output);
+  if (runs_direct(p)) {
+    f.input_key = p.input_key;
+    f.output_key = p.output_key;
   }
   return f;
 }
@@ -87,13 +87,13 @@ void Communicator::act_on(const Verdict& v, const Fingerprint& mine) const {
   if (v.status == Verdict::Agreed || (mine.kind == kAborted && v.status != Verdict::Missing)) return;
   if (v.status == Verdict::Aborted) {
     const std::string reason(v.reason, strnlen(v.reason, shm::kReasonBytes));
-    const Fingerprint shown = mine;
     throw PeerAborted(
-        "rank " + std::to_string(v.rank_a) + " refused to take part in " + describe_call(shown) + ": " + reason,
+        "rank " + std::to_string(v.rank_a) + " refused to take part in " + describe_call(mine) + ": " + reason,
         v.rank_a, reason);
   }
   if (v.status == Verdict::Missing) {
-    throw Timeout(describe_call(mine) + " timed out: rank " + std::to_string(v.rank_a) + " did not arrive", {v.rank_a});
+    throw Timeout(describe_call(mine) + " timed out: " + std::string(v.reason, strnlen(v.reason, sizeof v.reason)),
+                  {v.missing, v.missing + v.nmissing});
   }
   const auto side = [&](int rank, const Fingerprint& f, const char* note) {
     const std::string words = v.a.details == v.b.details ? "" : *note ? std::string(" with ") + note : " with defaults";
@@ -107,8 +107,8 @@ void Communicator::settle(Pending& wanted, Pending& others, int from, const Dead
   ++settles_;
   for (int spins = 0; !wanted.empty(); ++spins) {
     others.test();
-    if (wanted.test() || spins < 200) continue;
-    const timespec pause{0, spins < 2000 ? 1000 : 200000};
+    if (wanted.test() || spins < deadline.looks()) continue;
+    const timespec pause{0, spins < deadline.looks() + 1800 ? 1000 : 200000};
     nanosleep(&pause, nullptr);
     if (spins % 256 != 0) continue;
     deadline.poll();
@@ -117,11 +117,22 @@ void Communicator::settle(Pending& wanted, Pending& others, int from, const Dead
              ", which is on another node";
     });
     if (deadline.remaining() > 0) continue;
-    report_missing(from);
-    throw Timeout("timed out after " + std::to_string(deadline.seconds()) + " s: rank " + std::to_string(from) +
-                      " did not arrive at operation #" + std::to_string(sequence_),
-                  {from});
+    report_missing({from}, describe_missing({from}));
+    throw Unheard({from});
   }
+}
+
+std::string Communicator::describe_missing(const std::vector<int>& ranks) const {
+  if (node_) return node_->describe_missing(ranks);
+  std::string names;
+  for (int rank : ranks) names += (names.empty() ? "rank " : ", ") + std::to_string(rank);
+  return names + " did not arrive";
+}
+
+void Communicator::time_out(const Fingerprint& mine, const Unheard& error, const Deadline& deadline) const {
+  throw Timeout(describe_call(mine) + " timed out after " + format_seconds(deadline.seconds()) + ": " +
+                    describe_missing(error.ranks),
+                error.ranks);
 }
 
 /// The lowest rank of every node.
@@ -176,14 +187,17 @@ void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline) {
 }
 
 /// Who does not come is known to those who wait for it only: without a word from them, others would blame them.
-void Communicator::report_missing(int rank) {
+void Communicator::report_missing(const std::vector<int>& ranks, const std::string& text) {
   const std::vector<int> nodes = leaders();
   const int n = static_cast<int>(nodes.size());
   const int me = static_cast<int>(std::find(nodes.begin(), nodes.end(), setup_.rank) - nodes.begin());
   if (me == n) return;
   Verdict v;
   v.status = Verdict::Missing;
-  v.rank_a = rank;
+  v.rank_a = ranks.front();
+  v.nmissing = static_cast<std::int32_t>(std::min<std::size_t>(ranks.size(), std::size(v.missing)));
+  std::copy_n(ranks.begin(), v.nmissing, v.missing);
+  std::memcpy(v.reason, text.data(), std::min(text.size(), sizeof v.reason - 1));
   Pending pending(remote_.get());
   for (int distance = 1; distance < n; distance *= 2) {
     pending.send(reinterpret_cast<const char*>(&v), sizeof v, nodes[(me + distance) % n], kTag);
@@ -193,11 +207,13 @@ void Communicator::report_missing(int rank) {
 
 Communicator::Verdict Communicator::agree(const Fingerprint& mine, const Deadline& deadline) {
   if (node_) {
+    const bool known = mine.kind < kCollectives && mine.algorithm < algorithms_.size();
+    node_->set_operation(&mine, known ? algorithms_[mine.algorithm].c_str() : "");
     node_->announce(mine);
     try {
       node_->meet(deadline);
     } catch (const Timeout& error) {
-      if (spans_nodes_ && !error.missing.empty()) report_missing(error.missing.front());
+      if (spans_nodes_ && !error.missing.empty()) report_missing(error.missing, describe_missing(error.missing));
       throw;
     }
   }
@@ -206,7 +222,11 @@ Communicator::Verdict Communicator::agree(const Fingerprint& mine, const Deadlin
   const int leader = node_ ? node_->ranks().front() : setup_.rank;
   static_assert(kVerdictOffset + sizeof(Verdict) <= shm::kNoticeBytes && std::is_trivially_copyable_v<Verdict>);
   if (leader == setup_.rank) {
-    agree_between_nodes(v, deadline);
+    try {
+      agree_between_nodes(v, deadline);
+    } catch (const Unheard& error) {
+      time_out(mine, error, deadline);
+    }
     if (node_) std::memcpy(node_->notice(leader) + kVerdictOffset, &v, sizeof v);
   }
   if (!node_) return v;

@@ -36,5 +36,9 @@ Layout make_layout(const std::vector<std::int64_t>& all, int rank, int size);
 
 /// Elements of input and output that `call` reads and writes on `rank`.
 std::int64_t input_elements(const Call& call, int rank, int size);
+std::int64_t output_elements(const Call& call, int rank, int size);
+
+/// Bytes of the large side.
+std::int64_t call_bytes(const Call& call, int size);
 
 }  // namespace pyccl

@@ -12,6 +12,7 @@
 #include "comm/call.h"
 #include "comm/exchange.h"
 #include "comm/flight.h"
+#include "comm/health.h"
 #include "comm/registered.h"
 #include "core/error.h"
 #include "engine/fingerprint.h"
@@ -29,6 +30,8 @@ struct Prepared {
   std::shared_ptr<const Layout> staged_layout, direct_layout;
   std::shared_ptr<Region> input_region, output_region;
   std::vector<char*> peer_inputs, peer_outputs;  // by rank; empty without a direct program
+  std::vector<Edge> edges;                       // of registered arrays, this rank's
+  std::uint64_t input_key = 0, output_key = 0;   // of the fingerprint of the direct program
   std::shared_ptr<CountsExchange> counts;        // of an all_to_all with uneven counts
 };
 
@@ -47,14 +50,16 @@ class Communicator {
     double timeout = 300;
     std::int64_t cache_bytes = 32 << 20;  // last-level cache: beyond it stores bypass the cache
   };
-  Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote);
+  Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote,
+               std::vector<Link> links = {});
 
   int rank() const { return setup_.rank; }
   int size() const { return setup_.size; }
   const std::vector<int>& nodes() const { return setup_.nodes; }
   shm::Node* node() const { return node_.get(); }
   double timeout() const { return setup_.timeout; }
-  void set_poll(std::function<void()> poll) { poll_ = std::move(poll); }
+  /// Called in every wait, at least every 50 ms; may throw.
+  void set_poll(std::function<void()> poll) { interrupt_ = std::move(poll); }
   /// Who hears of waits that last longer than `stall` seconds, and of operations that fail. Called by the thread that
   /// runs the operation.
   void set_observer(double stall, Stall::Report stalled, std::function<void(const Error&)> failed);
@@ -69,6 +74,10 @@ class Communicator {
   }
   /// The number in the record of the collective that runs; 0 if none does.
   std::uint64_t running() const { return running_.load(std::memory_order_relaxed); }
+  Health& health() { return health_; }
+  /// Any thread, at any time: every rank's present and later operations raise PeerAborted with the reason.
+  void abort(const std::string& reason) { give_up(shm::Broken::Aborted, reason); }
+  void interrupt(const std::string& reason) { give_up(shm::Broken::Interrupted, reason); }
 
   /// Names of algorithms have the same indices on every rank.
   int algorithm_index(const std::string& name);
@@ -96,6 +105,8 @@ class Communicator {
 
   /// Returns once all ranks have come to split; what they do then is the bootstrap's.
   void agree_to_split(double timeout, std::uint64_t ticket);
+  /// The same for a group of `collectives`: one that a rank cannot launch, none does.
+  void agree_to_group(std::size_t collectives, std::uint64_t ticket);
 
   /// Sends and receives; returns when all are done. They progress together, each pair of ranks in its order.
   void transfer(std::vector<MessageCall> messages);
@@ -105,6 +116,13 @@ class Communicator {
 
   /// Collective: memory of `bytes` bytes on every rank, mapped by all ranks of the node.
   std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout, std::uint64_t ticket);
+  /// Collective: makes private memory registered where it lies. `why` is a reason, known to the caller, to refuse it.
+  /// Throws std::invalid_argument where this rank's memory does not allow it; nothing has changed after any exception.
+  std::shared_ptr<Region> adopt(void* data, std::int64_t bytes, std::string why, double timeout, std::uint64_t ticket);
+  /// Makes it private again; on this rank alone, at any time. Throws CommError when memory is short.
+  void release(Region& region);
+  /// How many operations have gone without the staging area.
+  std::uint64_t direct_runs() const { return direct_runs_; }
   Regions& regions() { return regions_; }
   /// Changes with everything that a Prepared call was looked up in.
   std::uint64_t generation() const { return generation_ + regions_.generation(); }
@@ -126,7 +144,14 @@ class Communicator {
   };
   struct Verdict;
 
+  void share(Region& region, const shm::Descriptor& memory, std::int64_t start, const Fingerprint& mine,
+             const Deadline& deadline);
+  void confirm(Fingerprint mine, const std::string& failure, const Deadline& deadline);
+  bool prepare_direct(Prepared& prepared, Compiled& staged, bool automatic);
+  bool runs_direct(const Prepared& prepared) const;
+  void run_direct(const Prepared& prepared, const Deadline& deadline, int tag);
   Fingerprint fingerprint(const Prepared& prepared) const;
+  void agree_to(std::uint8_t kind, std::int64_t count, double timeout, std::uint64_t ticket);
   void add_note(const Call& call);
   void run(const Prepared& prepared, const Deadline& deadline);
   void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);
@@ -137,7 +162,8 @@ class Communicator {
   Verdict compare_on_node(const Fingerprint& mine) const;
   std::vector<int> leaders() const;
   void agree_between_nodes(Verdict& verdict, const Deadline& deadline);
-  void report_missing(int rank);
+  void report_missing(const std::vector<int>& ranks, const std::string& text);
+  std::string describe_missing(const std::vector<int>& ranks) const;
   Verdict agree(const Fingerprint& mine, const Deadline& deadline);
   void act_on(const Verdict& verdict, const Fingerprint& mine) const;
   void confirm_user_function(const Fingerprint& mine, const Deadline& deadline);
@@ -145,21 +171,27 @@ class Communicator {
   std::string describe_call(const Fingerprint& f) const;
   Binding bind(const Prepared& p, const Layout& layout);
   void check_usable() const;
+  void give_up(shm::Broken kind, const std::string& reason);
+  void await_word();
   void break_with(const std::exception& error);
-  void tell(const std::exception& error) const;
+  void tell(const std::exception& error);
+  [[noreturn]] void time_out(const Fingerprint& mine, const Unheard& error, const Deadline& deadline) const;
   void drive(const std::shared_ptr<Job>& job, Batch* batch);
   void guarded(double timeout, std::uint64_t ticket, const std::function<void(const Deadline&)>& operation);
+  void perform(double timeout, std::uint64_t ticket, const std::function<void(const Deadline&)>& operation);
 
   Setup setup_;
   std::unique_ptr<shm::Node> node_;
   std::shared_ptr<Remote> remote_;
   Engine engine_;
-  Flight flight_{1024};
+  Flight flight_;
   std::atomic<std::uint64_t> running_ = 0;
-  std::function<void()> poll_;
+  bool told_ = false;  // what has broken the communicator
   std::function<void(const Error&)> failed_;
   Stall stall_;  // of waits for other nodes
   std::uint64_t settles_ = 0;
+  Health health_;
+  std::function<void()> interrupt_, poll_, carry_;
   Exchange exchange_;
   std::vector<std::string> algorithms_;
   std::vector<Choice> choices_[2][kCollectives];
@@ -168,10 +200,11 @@ class Communicator {
   Regions regions_;
   std::uint64_t generation_ = 1;
   std::uint32_t next_region_ = 1;
+  std::uint64_t direct_runs_ = 0;
   std::mutex order_;
   std::uint32_t sequence_ = 0;
   bool spans_nodes_ = false;
-  std::string broken_;   // why, once it is
+  int looks_ = 500;      // for a message, before sleeping: more where no rank of the node waits for this core
   std::string refusal_;  // of the refused call that is being announced
   std::string note_;     // of the call that is being announced
 };

@@ -58,7 +58,7 @@ bool Batch::end() {
   return ended_;
 }
 
-void Batch::fail(const std::exception_ptr& error, Flight& flight) {
+void Batch::fail(const std::exception_ptr& error, const char* text, Flight& flight) {
   std::deque<std::shared_ptr<Job>> jobs;
   {
     const std::lock_guard lock(mutex_);
@@ -66,7 +66,7 @@ void Batch::fail(const std::exception_ptr& error, Flight& flight) {
     jobs.swap(jobs_);
   }
   for (const auto& job : jobs) {
-    for (const MessageCall& m : job->messages) flight.end(m.ticket, FlightState::Failed);
+    for (const MessageCall& m : job->messages) flight.fail(m.ticket, text);
     job->work->complete(error);
   }
 }
@@ -117,7 +117,7 @@ void Exchange::copy_own(Job& job) {
     }
     for (const MessageCall* side : {static_cast<const MessageCall*>(&*sent), &m}) {
       flight_.begin(side->ticket, 0);
-      land(*side, from.fits(to));
+      land(*side, from.fits(to) ? "" : job.mismatch);
     }
     ++sent;
   }
@@ -142,13 +142,14 @@ bool Exchange::advance() {
   return moved;
 }
 
-void Exchange::land(const MessageCall& message, bool well) const {
-  flight_.end(message.ticket, well ? FlightState::Done : FlightState::Failed);
+void Exchange::land(const MessageCall& message, const std::string& mismatch) const {
+  if (mismatch.empty()) flight_.land(message.ticket);
+  else flight_.fail(message.ticket, mismatch);
 }
 
 void Exchange::settle(Item& item) {
   ++settled_;
-  land(item.transfer->message(), item.transfer->mismatch().empty());
+  land(item.transfer->message(), item.transfer->mismatch());
   remote_items_ -= on_node(item.transfer->peer()) ? 0 : 1;
   Job& job = *item.job;
   if (job.mismatch.empty()) job.mismatch = item.transfer->mismatch();
@@ -175,10 +176,10 @@ void Exchange::run(Batch* batch) {
   }
 }
 
-void Exchange::abandon(const std::exception_ptr& error) {
+void Exchange::abandon(const std::exception_ptr& error, const char* text) {
   for (const auto& c : channels_) {
     if (!c) continue;
-    for (const Item& item : c->queue) land(item.transfer->message(), false);
+    for (const Item& item : c->queue) land(item.transfer->message(), text);
     c->queue.clear();
   }
   busy_.clear();
@@ -231,9 +232,13 @@ void Exchange::sleep(double seconds, const Batch* batch) {
 }
 
 void Exchange::look_around() {
-  if (node_ && node_->broken()) node_->throw_broken();
-  if (poll_ && *poll_) (*poll_)();
   for (std::size_t i = 0; i < busy_.size(); ++i) check_peer(*busy_[i]->queue.front().transfer);
+  try {
+    if (poll_ && *poll_) (*poll_)();
+  } catch (const PeerLost& error) {
+    if (busy_.empty()) throw;
+    throw PeerLost(error.what() + (" during " + busy_.front()->queue.front().transfer->describe()), error.rank);
+  }
   if (!busy_.empty()) {
     stall_.look(settled_, [&](const std::string& time) {
       std::string text;
@@ -262,16 +267,15 @@ void Exchange::check_peer(const Transfer& transfer) {
   const bool pending = std::any_of(busy_.begin(), busy_.end(),
                                    [&](const Channel* c) { return c->queue.front().transfer.get() == before; });
   if (!pending) return;
-  node_->break_off(shm::Broken::PeerLost, peer, text);
-  node_->throw_broken();
+  node_->break_off(shm::Cause::of(shm::Broken::PeerLost, {peer}, text));
+  node_->outage().raise();
 }
 
 void Exchange::time_out(const Item& item) {
   const Transfer& t = *item.transfer;
   const std::string peer = std::to_string(t.peer());
-  const std::string text = t.describe() + " timed out after " + std::to_string(item.deadline.seconds()) + " s: rank " +
+  const std::string text = t.describe() + " timed out after " + format_seconds(item.deadline.seconds()) + ": rank " +
                            peer + (t.message().sends ? " has not received it" : " has not sent it");
-  if (node_) node_->break_off(shm::Broken::Timeout, t.peer(), text);
   throw Timeout(text, {t.peer()});
 }
 

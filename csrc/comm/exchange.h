@@ -41,7 +41,7 @@ class Batch {
   /// Ends the batch unless a job waits.
   bool end();
   /// Ends it and fails what waits, in the record as well.
-  void fail(const std::exception_ptr& error, Flight& flight);
+  void fail(const std::exception_ptr& error, const char* text, Flight& flight);
 
  private:
   std::mutex mutex_;
@@ -62,7 +62,7 @@ class Exchange {
   /// Returns when all that was admitted, and all that came with the batch, has ended. What it throws is fatal.
   void run(Batch* batch);
   /// Forgets everything after `run` has thrown.
-  void abandon(const std::exception_ptr& error);
+  void abandon(const std::exception_ptr& error, const char* text);
 
  private:
   struct Item {
@@ -89,7 +89,8 @@ class Exchange {
   bool advance();
   void settle(Item& item);
   void complete(Job& job);
-  void land(const MessageCall& message, bool well) const;
+  /// An empty `mismatch` is a good end.
+  void land(const MessageCall& message, const std::string& mismatch) const;
   void wait(Patience& patience, const Batch* batch);
   void sleep(double seconds, const Batch* batch);
   void look_around();

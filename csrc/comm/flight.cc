@@ -71,7 +71,8 @@ std::uint64_t Flight::open(const FlightEntry& e, FlightState state, std::int32_t
   s.end.store(0, kRelaxed);
   s.count.store(e.count, kRelaxed);
   s.what.store(pack(e), kRelaxed);
-  s.order.store(std::uint64_t{static_cast<std::uint32_t>(e.tag)} << 32, kRelaxed);
+  s.sequence.store(0, kRelaxed);
+  s.tag.store(e.tag, kRelaxed);
   s.state.store(static_cast<std::uint32_t>(state), kRelaxed);
   s.place.store(place, kRelaxed);
   return number;
@@ -80,17 +81,36 @@ std::uint64_t Flight::open(const FlightEntry& e, FlightState state, std::int32_t
 void Flight::begin(std::uint64_t number, std::uint32_t sequence) {
   Slot* s = find(number);
   if (!s) return;
-  s->order.store((s->order.load(kRelaxed) & ~std::uint64_t{0xffffffff}) | sequence, kRelaxed);
+  s->sequence.store(sequence, kRelaxed);
   if (s->state.load(kRelaxed) != static_cast<std::uint32_t>(FlightState::Queued)) return;
   s->start.store(ticks(), kRelaxed);
   s->state.store(static_cast<std::uint32_t>(FlightState::Running), kRelaxed);
 }
 
-void Flight::end(std::uint64_t number, FlightState state) {
+bool Flight::end(std::uint64_t number, FlightState state) {
   Slot* s = find(number);
-  if (!s || s->state.load(kRelaxed) >= static_cast<std::uint32_t>(FlightState::Done)) return;
+  if (!s || s->state.load(kRelaxed) >= static_cast<std::uint32_t>(FlightState::Done)) return false;
   s->end.store(ticks(), kRelaxed);
   s->state.store(static_cast<std::uint32_t>(state), kRelaxed);
+  return true;
+}
+
+void Flight::land(std::uint64_t number) {
+  end(number, FlightState::Done);
+  __builtin_prefetch(&slots_[(written() + 1) & mask_], 1);
+}
+
+void Flight::fail(std::uint64_t number, std::string why) {
+  if (!end(number, FlightState::Failed)) return;
+  const std::lock_guard lock(failing_);
+  errors_.emplace_back(number, std::move(why));
+  if (errors_.size() > kErrors) errors_.pop_front();
+}
+
+std::string Flight::error(std::uint64_t number) const {
+  const std::lock_guard lock(failing_);
+  const auto found = std::find_if(errors_.begin(), errors_.end(), [&](const auto& e) { return e.first == number; });
+  return found == errors_.end() ? "" : found->second;
 }
 
 void Flight::set_place(std::uint64_t number, std::int32_t place) {
@@ -114,19 +134,22 @@ std::vector<FlightRecord> Flight::read() const {
   const std::uint64_t last = written();
   for (std::uint64_t n = last - std::min<std::uint64_t>(last, capacity()) + 1; n <= last; ++n) {
     const Slot& s = slots_[n & mask_];
-    const std::uint64_t before = s.number.load(std::memory_order_acquire), order = s.order.load(kRelaxed);
+    const std::uint64_t before = s.number.load(std::memory_order_acquire);
     FlightRecord r{n,
                    unpack(s.what.load(kRelaxed)),
-                   static_cast<std::uint32_t>(order),
+                   s.sequence.load(kRelaxed),
                    static_cast<FlightState>(s.state.load(kRelaxed)),
                    s.place.load(kRelaxed),
                    seconds(s.queued),
                    seconds(s.start),
-                   seconds(s.end)};
-    r.entry.tag = static_cast<std::int32_t>(order >> 32);
+                   seconds(s.end),
+                   {}};
+    r.entry.tag = s.tag.load(kRelaxed);
     r.entry.count = s.count.load(kRelaxed);
     std::atomic_thread_fence(std::memory_order_acquire);
-    if (before == n && s.number.load(kRelaxed) == n) records.push_back(r);
+    if (before != n || s.number.load(kRelaxed) != n) continue;
+    if (r.state == FlightState::Failed) r.error = error(n);
+    records.push_back(std::move(r));
   }
   return records;
 }

@@ -3,7 +3,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -41,6 +44,7 @@ struct FlightRecord {
   FlightState state;
   std::int32_t place;  // where the user called it, an index that the owner of the ring gives out; 0: not known
   double queued, start, end;
+  std::string error;  // of one that has failed, as far as it is still known
 };
 
 /// Any thread may write and read, but one at a time opens: the GIL sees to it, since an atomic counter would double the
@@ -48,7 +52,8 @@ struct FlightRecord {
 /// it is read is left out.
 class Flight {
  public:
-  explicit Flight(std::size_t capacity) { reset(capacity); }
+  static constexpr std::size_t kCapacity = 256;
+  explicit Flight(std::size_t capacity = kCapacity) { reset(capacity); }
   /// Starts anew; before the first operation.
   void reset(std::size_t capacity);
 
@@ -56,7 +61,8 @@ class Flight {
   std::uint64_t open(const FlightEntry& entry, FlightState state, std::int32_t place = 0);
   void begin(std::uint64_t number, std::uint32_t sequence);
   /// The first end stays.
-  void end(std::uint64_t number, FlightState state);
+  void land(std::uint64_t number);
+  void fail(std::uint64_t number, std::string why);
   void set_place(std::uint64_t number, std::int32_t place);
   std::int32_t place(std::uint64_t number) const;
 
@@ -70,13 +76,17 @@ class Flight {
     std::atomic<std::uint64_t> number{0};
     std::atomic<std::int64_t> queued{0}, start{0}, end{0};  // ticks
     std::atomic<std::int64_t> count{0};
-    std::atomic<std::uint64_t> what{0};   // kind, op, dtype, algorithm, and the peer above them
-    std::atomic<std::uint64_t> order{0};  // sequence, and the tag above it
+    std::atomic<std::uint64_t> what{0};  // kind, op, dtype, algorithm, and the peer above them
+    std::atomic<std::uint32_t> sequence{0};
+    std::atomic<std::int32_t> tag{0};
     std::atomic<std::uint32_t> state{0};
     std::atomic<std::int32_t> place{0};
   };
   static_assert(sizeof(Slot) == 64);
 
+  static constexpr std::size_t kErrors = 64;
+  bool end(std::uint64_t number, FlightState state);
+  std::string error(std::uint64_t number) const;
   /// Null once the ring has come round.
   Slot* find(std::uint64_t number) const {
     Slot& slot = slots_[number & mask_];
@@ -88,23 +98,8 @@ class Flight {
   std::atomic<std::uint64_t> next_{0};
   double since_ = 0;  // both clocks at one instant
   std::int64_t since_ticks_ = 0;
-};
-
-/// An operation while it runs: failed, unless it lands.
-class Airborne {
- public:
-  Airborne(Flight& flight, std::uint64_t number) : flight_(flight), number_(number) {}
-  ~Airborne() {
-    if (number_ != 0) fail();
-  }
-  Airborne(const Airborne&) = delete;
-  Airborne& operator=(const Airborne&) = delete;
-  void fail() { flight_.end(std::exchange(number_, 0), FlightState::Failed); }
-  void land() { flight_.end(std::exchange(number_, 0), FlightState::Done); }
-
- private:
-  Flight& flight_;
-  std::uint64_t number_;
+  mutable std::mutex failing_;
+  std::deque<std::pair<std::uint64_t, std::string>> errors_;  // by number, the last kErrors
 };
 
 }  // namespace pyccl

@@ -128,4 +128,22 @@ std::int64_t input_elements(const Call& call, int rank, int size) {
   }
 }
 
+std::int64_t output_elements(const Call& call, int rank, int size) {
+  if (call.kind == Collective::ReduceScatter || call.kind == Collective::Scatter) {
+    Call mirrored = call;
+    mirrored.kind = Collective::Gather;
+    return input_elements(mirrored, rank, size);
+  }
+  return call.kind == Collective::AllToAll ? input_elements(call, rank, size) : call.count;
+}
+
+std::int64_t call_bytes(const Call& call, int size) {
+  std::int64_t elements = call.count;
+  if (call.kind == Collective::AllToAll) {
+    elements *= size;
+    for (std::int64_t c : call.send_counts) elements += c;
+  }
+  return elements * static_cast<std::int64_t>(item_size(call.dtype));
+}
+
 }  // namespace pyccl

@@ -12,14 +12,21 @@ void Communicator::drive(const std::shared_ptr<Job>& job, Batch* batch) {
   const std::lock_guard lock(order_);
   running_.store(0, std::memory_order_relaxed);
   check_usable();
-  if (node_ && node_->broken()) node_->throw_broken();
+  const auto abandon = [this](const std::exception& error) {
+    exchange_.abandon(std::current_exception(), error.what());
+    tell(error);
+  };
   try {
     if (job) exchange_.admit(job);
     exchange_.run(batch);
   } catch (const std::exception& error) {
-    exchange_.abandon(std::current_exception());
-    break_with(error);
-    tell(error);
+    try {
+      break_with(error);
+    } catch (const CommError& behind) {
+      abandon(behind);
+      throw;
+    }
+    abandon(error);
     throw;
   }
 }
@@ -29,8 +36,8 @@ void Communicator::transfer(std::vector<MessageCall> messages) {
   job.messages = std::move(messages);
   try {
     drive(std::shared_ptr<Job>(std::shared_ptr<void>(), &job), nullptr);
-  } catch (...) {
-    for (const MessageCall& m : job.messages) flight_.end(m.ticket, FlightState::Failed);
+  } catch (const std::exception& error) {
+    for (const MessageCall& m : job.messages) flight_.fail(m.ticket, error.what());
     throw;
   }
   if (job.mismatch.empty()) return;
@@ -42,8 +49,8 @@ void Communicator::transfer(std::vector<MessageCall> messages) {
 void Communicator::serve(Batch& batch) {
   try {
     drive(nullptr, &batch);
-  } catch (const std::exception&) {
-    batch.fail(std::current_exception(), flight_);
+  } catch (const std::exception& error) {
+    batch.fail(std::current_exception(), error.what(), flight_);
   }
 }
 

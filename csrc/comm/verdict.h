@@ -20,7 +20,8 @@ struct Communicator::Verdict {
   std::int32_t rank_a = -1, rank_b = -1;  // who disagrees with whom, who refused or is missing
   std::int64_t extent = 0;                // the largest of all
   Fingerprint a, b;
-  char reason[shm::kReasonBytes] = {};    // why, of an aborted one; what a calls, in words, of a mismatch
+  std::int32_t missing[8] = {}, nmissing = 0;
+  char reason[shm::kReasonBytes] = {};    // of an aborted one why, of a mismatch what a calls, else who is missing
   char reason_b[shm::kReasonBytes] = {};  // what b calls
 };
 

@@ -7,11 +7,33 @@
 
 namespace pyccl {
 
+void Failures::add(std::shared_ptr<Work> failed) {
+  const std::lock_guard lock(mutex_);
+  if (!first_ || first_->seen()) first_ = std::move(failed);
+}
+
+std::exception_ptr Failures::take() {
+  const std::lock_guard lock(mutex_);
+  const auto first = std::exchange(first_, nullptr);
+  return !first || first->seen() || seen_ ? nullptr : first->error();
+}
+
 void Work::complete(std::exception_ptr error) {
+  if (error && failures_) failures_->add(shared_from_this());
   const std::lock_guard lock(mutex_);
   error_ = std::move(error);
   done_ = true;
   changed_.notify_all();
+}
+
+bool Work::seen() const {
+  const std::lock_guard lock(mutex_);
+  return seen_;
+}
+
+std::exception_ptr Work::error() const {
+  const std::lock_guard lock(mutex_);
+  return error_;
 }
 
 bool Work::done() const {
@@ -30,6 +52,7 @@ bool Work::wait_for(double seconds) {
 
 void Work::rethrow() const {
   const std::lock_guard lock(mutex_);
+  seen_ = true;
   if (error_) std::rethrow_exception(error_);
 }
 
@@ -45,7 +68,7 @@ bool Progress::join(const std::shared_ptr<Job>& job) {
 }
 
 std::shared_ptr<Work> Progress::push(std::function<void()> operation, std::shared_ptr<Batch> batch) {
-  auto work = std::make_shared<Work>();
+  auto work = std::make_shared<Work>(failures_);
   const std::lock_guard lock(mutex_);
   if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
   queue_.emplace_back(std::move(operation), work);
@@ -66,6 +89,11 @@ void Progress::stop() {
   stopping_ = false;
 }
 
+bool Progress::drain(double seconds) {
+  std::unique_lock lock(mutex_);
+  return idle_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return !busy(); });
+}
+
 void Progress::loop() {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -84,6 +112,7 @@ void Progress::loop() {
     --outstanding_;  // before the waiter goes on: its next operation need not queue
     work->complete(std::move(error));
     lock.lock();
+    if (queue_.empty()) idle_.notify_all();
   }
 }
 

@@ -18,6 +18,9 @@ struct Step {
   std::vector<int> peers;  // ascending; empty for Copy and Reduce
 };
 
+/// More than any schedule needs (all_to_all has size * size), and little enough to be held in memory several times.
+inline constexpr int kMaxChunks = 1 << 22;
+
 struct Schedule {
   Collective collective;
   int size = 1, root = 0, nchunks = 1;

@@ -1,7 +1,6 @@
 // The time stamp counter, where it runs at a constant rate: less than half the price of clock_gettime.
 #include <cpuid.h>
 #include <time.h>
-#include <x86intrin.h>
 
 #include "core/ticks.h"
 
@@ -13,12 +12,11 @@ bool has_constant_rate() {
   return __get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && (d & (1U << 8)) != 0;
 }
 
-const bool constant_rate = has_constant_rate();
-
 }  // namespace
 
-std::int64_t ticks() {
-  if (constant_rate) return static_cast<std::int64_t>(__rdtsc());
+const bool kConstantRate = has_constant_rate();
+
+std::int64_t slow_ticks() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return static_cast<std::int64_t>(t.tv_sec) * 1000000000 + t.tv_nsec;

@@ -3,7 +3,6 @@
 
 #include <time.h>
 
-#include "core/error.h"
 #include "engine/deadline.h"
 
 namespace pyccl {
@@ -13,13 +12,14 @@ class Backoff {
  public:
   explicit Backoff(const Deadline& deadline) : deadline_(deadline) {}
   void progressed() { idle_ = 0; }
-  void idle() {
-    if (++idle_ < 200) return;
+  /// `expired` is called when the time limit has passed; it throws.
+  template <class Expired> void idle(Expired&& expired) {
+    if (++idle_ < deadline_.looks()) return;
     if (idle_ % 64 == 0) {
       deadline_.poll();
-      if (deadline_.remaining() < 0) throw Timeout("no message from another node within the time limit", {});
+      if (deadline_.remaining() < 0) expired();
     }
-    const long nanoseconds = idle_ < 2000 ? 1000 : 200000;
+    const long nanoseconds = idle_ < deadline_.looks() + 1800 ? 1000 : 200000;
     const timespec pause{0, nanoseconds};
     nanosleep(&pause, nullptr);
   }

@@ -35,20 +35,68 @@ Slots assign_slots(const Schedule& s, const std::vector<int>& nodes) {
   return slots;
 }
 
+/// A matching, and its rounds grouped in phases.
+struct Cut {
+  Matching matching;
+  std::vector<int> phase;  // by round
+  std::vector<Phase> phases;
+};
+
+Cut cut_phases(const Schedule& s, const std::vector<int>& nodes, Matching matching) {
+  const auto rounds = static_cast<std::size_t>(std::max(matching.rounds, 1));
+  const auto for_each_message = [&](const auto& visit) {
+    for (int r = 0; r < s.size; ++r) {
+      for (std::size_t i = 0; i < s.ranks[r].size(); ++i) {
+        const auto& senders = matching.sender_step[r][i];  // of receives only
+        for (std::size_t j = 0; j < senders.size(); ++j) {
+          const int peer = s.ranks[r][i].peers[j];
+          visit(nodes[peer] == nodes[r], matching.round[peer][senders[j]], matching.round[r][i]);
+        }
+      }
+    }
+  };
+  Cut cut;
+  std::vector<char> meets(rounds, 0);
+  for_each_message([&](bool local, int, int received) { meets[received] |= local; });
+  cut.phase.assign(rounds, 0);
+  for (std::size_t k = 1; k < rounds; ++k) cut.phase[k] = cut.phase[k - 1] + (meets[k] != meets[k - 1]);
+  bool whole = false;  // a message that is received in a later phase than it is sent would be waited for in vain
+  for_each_message([&](bool, int sent, int received) { whole |= cut.phase[sent] != cut.phase[received]; });
+  if (whole) cut.phase.assign(rounds, 0);
+  for (std::size_t k = 0; k < rounds; ++k) {
+    const int at = static_cast<int>(k);
+    if (k == 0 || cut.phase[k] != cut.phase[k - 1]) cut.phases.push_back({at, at, false});
+    cut.phases.back().end = at + 1;
+    cut.phases.back().meets |= meets[k] != 0;
+  }
+  cut.matching = std::move(matching);
+  return cut;
+}
+
+/// A schedule by levels - within nodes, between them, within - becomes as many phases. One that mixes them in every
+/// round would become a phase per round: it runs round by round, slice by slice.
+Cut cut_phases(const Schedule& s, const std::vector<int>& nodes) {
+  constexpr std::size_t kMostPhases = 4;
+  Cut by_level = cut_phases(s, nodes, match_by_level(s, nodes));
+  return by_level.phases.size() <= kMostPhases ? by_level : cut_phases(s, nodes, match(s));
+}
+
 class Lowering {
  public:
-  Lowering(const Schedule& s, int rank, const std::vector<int>& nodes)
-      : s_(s), me_(rank), nodes_(nodes), matching_(match(s)), slots_(assign_slots(s, nodes)) {
+  Lowering(const Schedule& s, int rank, const std::vector<int>& nodes, Cut cut)
+      : s_(s), me_(rank), nodes_(nodes), matching_(std::move(cut.matching)), phase_(std::move(cut.phase)),
+        slots_(assign_slots(s, nodes)) {
     program_.collective = s.collective;
     program_.nchunks = s.nchunks;
     program_.slots = slots_.most;
+    program_.phases = std::move(cut.phases);
     program_.rounds.resize(std::max(matching_.rounds, 1));
     home_.assign(s.nchunks, Place{me_, Where::Input, 0});
     for (int c = 0; c < s.nchunks; ++c) home_[c].index = c;
     written_.assign(s.nchunks, 0);
     touched_.assign(s.nchunks, -1);
     last_reduce_.assign(s.nchunks, {-1, 0});
-    published_.assign(static_cast<std::size_t>(std::max(slots_.most, 1)), 0);
+    published_.assign(static_cast<std::size_t>(std::max(slots_.most, 1)), -1);
   }
 
   Program run() {
@@ -76,11 +124,12 @@ class Lowering {
   void send(const Step& step, std::size_t index, int k) {
     const Place from = home_[step.chunk];
     const int slot = slots_.of_step[me_][index];
-    if (slot >= 0 && !published_[slot]) {
-      published_[slot] = 1;
+    if (slot >= 0 && published_[slot] != phase_[k]) {
+      published_[slot] = phase_[k];
       const Place to{me_, Where::Slot, slot};
       const auto [round, pass] = last_reduce_[step.chunk];
-      if (round >= 0) program_.rounds[round].after[pass].dests.push_back(to);  // written in the reducing pass
+      if (round >= 0 && phase_[round] == phase_[k])
+        program_.rounds[round].after[pass].dests.push_back(to);  // written in the reducing pass
       else program_.rounds[k].before.push_back({step.chunk, false, false, {from}, {to}});
     }
     for (int peer : step.peers) {
@@ -205,20 +254,21 @@ class Lowering {
   const int me_;
   const std::vector<int>& nodes_;
   const Matching matching_;
+  const std::vector<int> phase_;  // by round
   const Slots slots_;
   Program program_;
   std::vector<Place> home_;
   std::vector<char> written_;
   std::vector<int> touched_;                              // the round of the last read or write
   std::vector<std::pair<int, std::size_t>> last_reduce_;  // the pass that wrote the chunk, if it was a reduction
-  std::vector<char> published_;
+  std::vector<int> published_;                            // by slot: in which phase, or -1
   int fold_top_ = -1, fold_chunk_ = -1;
 };
 
 }  // namespace
 
 Program compile(const Schedule& schedule, int rank, const std::vector<int>& nodes) {
-  return Lowering(schedule, rank, nodes).run();
+  return Lowering(schedule, rank, nodes, cut_phases(schedule, nodes)).run();
 }
 
 }  // namespace pyccl

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <string>
 
@@ -16,11 +17,22 @@ inline double monotonic_seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
+/// "0.3 s"
+inline std::string format_seconds(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g s", seconds);
+  return text;
+}
+
 /// One operation's time limit. `poll` is called at least every 50 ms of a wait (signals, dead peers) and may throw.
+/// `carry` is called every millisecond at least: MPI libraries move bytes only while they are called, also those of
+/// sends that are complete already.
 /// The clock is first read when a wait becomes slow, which a wait that never does need not pay for.
 class Deadline {
  public:
-  Deadline(double seconds, const std::function<void()>* poll) : limit_(seconds), poll_(poll) {}
+  Deadline(double seconds, const std::function<void()>* poll, const std::function<void()>* carry = nullptr,
+           int looks = 200)
+      : limit_(seconds), poll_(poll), carry_(carry), looks_(looks) {}
 
   double seconds() const { return limit_; }
   double remaining() const {
@@ -38,10 +50,16 @@ class Deadline {
   void poll() const {
     if (poll_ && *poll_) (*poll_)();
   }
+  /// How often to look for a message from another node before sleeping.
+  int looks() const { return looks_; }
+  bool carries() const { return carry_ && *carry_; }
+  void carry() const { (*carry_)(); }
 
  private:
   double limit_;
   const std::function<void()>* poll_;
+  const std::function<void()>* carry_;
+  int looks_;
   double grace_ = 0;
   mutable double start_ = -1;
 };

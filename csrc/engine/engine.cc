@@ -10,13 +10,11 @@
 #include "core/buffer.h"
 #include "core/error.h"
 #include "engine/backoff.h"
+#include "engine/segment.h"
 
 namespace pyccl {
 namespace {
 
-constexpr std::int64_t kLine = 64;
-constexpr std::int64_t kMessageSegment = 1 << 20;  // between nodes: large enough for bandwidth, small enough to overlap
-constexpr int kLanes = 4;
 constexpr std::int64_t kCopyBlock = 16 << 10;  // stays in L1 while it is written to several places
 
 }  // namespace
@@ -36,45 +34,18 @@ char* Scratch::reserve(std::int64_t bytes) {
   return memory_.get();
 }
 
-/// One slice of every chunk: elements [index * unit, (index + 1) * unit) of each.
-struct Engine::Segment {
-  const Program& program;
-  const Binding& binding;
-  std::int64_t index;
-  std::int64_t unit;  // elements of a slice
-  std::int64_t item;  // bytes of an element
-  char* scratch;
-  bool inline_slots;
-  int tag;
-  unsigned half;  // of the staging areas
-
-  std::int64_t scratch_bytes() const { return program.scratch * round_up(unit * item, kLine); }
-  std::int64_t begin() const { return index * unit; }
-  std::int64_t count(int chunk) const {
-    return std::clamp<std::int64_t>(binding.layout->counts[chunk] - begin(), 0, unit);
-  }
-};
-
-struct Engine::Lane {
-  Segment segment;
-  std::size_t round = 0;
-  bool posted = false;
-  Pending sends, recvs;
-  bool done = false;
-};
-
 char* Engine::resolve(const Segment& s, const Place& place) const {
   const auto bytes = [&](std::int64_t elements) { return elements * s.item; };
   switch (place.where) {
     case Where::Input: {
       const char* base = place.rank == rank_ ? s.binding.input : (*s.binding.peer_inputs)[place.rank];
-      return const_cast<char*>(base) + bytes(s.binding.layout->input_offsets[place.index] + s.begin());
+      return const_cast<char*>(base) + bytes(s.binding.layout->input_offsets[place.index] + s.begin);
     }
     case Where::Output: {
       char* base = place.rank == rank_ ? s.binding.output : (*s.binding.peer_outputs)[place.rank];
-      return base + bytes(s.binding.layout->output_offsets[place.index] + s.begin());
+      return base + bytes(s.binding.layout->output_offsets[place.index] + s.begin);
     }
-    case Where::Scratch: return s.scratch + place.index * round_up(bytes(s.unit), kLine);
+    case Where::Scratch: return s.scratch + place.index * s.stride + bytes(s.skip);
     case Where::Slot: break;
   }
   char* base = s.inline_slots ? local_->inline_staging(place.rank, s.half) : local_->staging(place.rank, s.half);
@@ -128,6 +99,17 @@ void Engine::post(const Segment& s, const Round& round, Pending& sends, Pending&
 // A large message leaves only when its receiver has come to it, perhaps some rounds later, and those may need what this
 // rank sends next: sends are not waited for at the end of their round, but before their memory is written again.
 
+/// Who does not send is missing; who does not receive is, where nothing is to come.
+void Engine::give_up(const std::vector<const Pending*>& recvs, const std::vector<const Pending*>& sends) {
+  std::vector<int> ranks;
+  for (const Pending* p : recvs) p->add_peers(ranks);
+  if (ranks.empty()) {
+    for (const Pending* p : sends) p->add_peers(ranks);
+  }
+  std::sort(ranks.begin(), ranks.end());
+  throw Unheard(std::move(ranks));
+}
+
 bool Engine::lands_on(const Segment& s, const Round& round, const Pending& sends) const {
   return !sends.empty() && std::any_of(round.recvs.begin(), round.recvs.end(), [&](const Message& m) {
     return sends.uses(resolve(s, m.place), s.count(m.chunk) * s.item);
@@ -147,10 +129,10 @@ bool Engine::run_segment(const Segment& s, const Deadline& deadline, const Check
     for (Backoff backoff(deadline); busy();) {
       const bool moved = sends.test() | recvs.test();
       if (moved) backoff.progressed();
-      else backoff.idle();
+      else backoff.idle([&] { give_up({&recvs}, {&sends}); });
     }
   };
-  for (const Round& round : s.program.rounds) {
+  for (const Round& round : s.rounds()) {
     finish([&] { return lands_on(s, round, sends); });
     for (const Pass& pass : round.before) execute(s, pass);
     post(s, round, sends, recvs);
@@ -167,90 +149,30 @@ bool Engine::run_segment(const Segment& s, const Deadline& deadline, const Check
   return true;
 }
 
-bool Engine::advance(Lane& lane) {
-  const auto& rounds = lane.segment.program.rounds;
-  bool moved = lane.sends.test();
-  while (lane.round < rounds.size()) {
-    const Round& round = rounds[lane.round];
-    if (!lane.posted) {
-      if (lands_on(lane.segment, round, lane.sends)) return moved;
-      for (const Pass& pass : round.before) execute(lane.segment, pass);
-      post(lane.segment, round, lane.sends, lane.recvs);
-      lane.posted = moved = true;
-    }
-    moved |= lane.recvs.test();
-    if (!lane.recvs.empty() || writes_on(lane.segment, round, lane.sends)) return moved;
-    for (const Pass& pass : round.after) execute(lane.segment, pass);
-    ++lane.round;
-    lane.posted = false;
-    moved = true;
-  }
-  return moved;
-}
-
-/// Without meetings segments are independent: a few of them are kept in flight, so that one reduces while
-/// another one's messages travel.
-void Engine::run_lanes(const Program& program, const Binding& b, const Deadline& deadline, std::int64_t unit, int tag) {
-  const auto item = static_cast<std::int64_t>(item_size(b.how.dtype));
-  const std::int64_t segments = std::max<std::int64_t>(1, (b.layout->largest + unit - 1) / unit);
-  const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, segments));
-  const std::int64_t piece = program.scratch * round_up(unit * item, kLine);
-  char* scratch = scratch_.reserve(std::max<std::int64_t>(piece * lanes, 1));
-  std::vector<Lane> active;
-  active.reserve(static_cast<std::size_t>(lanes));
-  for (int i = 0; i < lanes; ++i) {
-    active.push_back({{program, b, i, unit, item, scratch + i * piece, false, tag * kLanes + i, 0},
-                      0,
-                      false,
-                      Pending(remote_),
-                      Pending(remote_)});
-  }
-  Backoff backoff(deadline);
-  for (int open = lanes; open > 0;) {
-    bool moved = false;
-    for (Lane& lane : active) {
-      if (lane.done) continue;
-      moved |= advance(lane);
-      if (lane.round < program.rounds.size() || !lane.sends.empty()) continue;
-      if (lane.segment.index + lanes < segments) {
-        lane.segment.index += lanes;  // the same segments on every rank: messages of a lane match in their order
-        lane.round = 0;
-      } else {
-        lane.done = true;
-        --open;
-      }
-    }
-    if (moved) backoff.progressed();
-    else backoff.idle();
-  }
-}
-
 bool Engine::run(const Program& program, const Binding& b, const Deadline& deadline, const Check& check, bool entered,
                  int tag) {
   const auto item = static_cast<std::int64_t>(item_size(b.how.dtype));
   const std::int64_t largest = std::max<std::int64_t>(b.layout->largest, 1);
-  if (!program.meets && !program.any_meets) {
-    run_lanes(program, b, deadline, std::min(largest, kMessageSegment / item), tag);
+  if (program.spans_nodes) {
+    run_phases(program, b, deadline, tag);
     return true;
   }
   std::int64_t unit = largest;
   bool inline_slots = false;
-  if (!program.direct) {
-    const std::int64_t slots = std::max(program.slots, 1);
-    // between nodes all ranks must cut alike, those that have their node for themselves included
-    const std::int64_t piece = program.spans_nodes ? kStagingBytes : local_->staging_bytes();
-    const std::int64_t room = piece / slots / kLine * kLine;
-    if (room == 0) throw std::length_error("too many staging slots for this number of ranks; choose another algorithm");
-    unit = std::min(largest, room / item);
-    inline_slots = local_ && slots * round_up(unit * item, kLine) <= local_->inline_bytes();
+  if (!program.direct && local_) {
+    unit = std::min(largest, slot_room(program, local_->staging_bytes()) / item);
+    inline_slots = std::max(program.slots, 1) * round_up(unit * item, kLine) <= local_->inline_bytes();
   }
   const std::int64_t segments = (largest + unit - 1) / unit;
   const std::int64_t first = local_ ? local_->claim_segments(segments) : 0;
-  Segment segment{program, b, 0, unit, item, nullptr, inline_slots, tag * kLanes, static_cast<unsigned>(first & 1)};
-  if (program.scratch > 0) segment.scratch = scratch_.reserve(segment.scratch_bytes());
+  Segment segment{program, b, unit, item, inline_slots};
+  segment.end = static_cast<int>(program.rounds.size());
+  segment.length = unit;
+  segment.stride = round_up(unit * item, kLine);
+  if (program.scratch > 0) segment.scratch = scratch_.reserve(program.scratch * segment.stride);
   const Check* const checks = check ? &check : nullptr;
   for (std::int64_t i = 0; i < segments; ++i) {
-    segment.index = i;
+    segment.begin = i * unit;
     segment.half = static_cast<unsigned>((first + i) & 1);
     if (!run_segment(segment, deadline, i == 0 ? checks : nullptr, i == 0 && entered)) return false;
   }

@@ -53,7 +53,7 @@ class Engine {
   using Check = std::function<bool()>;
 
   /// `check` may be empty. `entered`: the ranks have just met, the first meeting is left out.
-  /// Returns false when `check` did. Throws Timeout, TransportError and what `check` throws.
+  /// Returns false when `check` did. Throws Timeout, Unheard, TransportError and what `check` throws.
   bool run(const Program& program, const Binding& binding, const Deadline& deadline, const Check& check, bool entered,
            int tag);
 
@@ -64,8 +64,11 @@ class Engine {
  private:
   struct Segment;
   struct Lane;
+  [[noreturn]] static void give_up(const std::vector<const Pending*>& recvs, const std::vector<const Pending*>& sends);
   bool run_segment(const Segment& segment, const Deadline& deadline, const Check* check, bool entered);
-  void run_lanes(const Program& program, const Binding& binding, const Deadline& deadline, std::int64_t unit, int tag);
+  void run_phases(const Program& program, const Binding& binding, const Deadline& deadline, int tag);
+  void run_slices(Segment segment, std::int64_t length, const Deadline& deadline);
+  void run_lanes(const Segment& whole, const Deadline& deadline);
   bool advance(Lane& lane);
   void post(const Segment& segment, const Round& round, Pending& sends, Pending& recvs);
   bool lands_on(const Segment& segment, const Round& round, const Pending& sends) const;

@@ -1,5 +1,7 @@
 #include "engine/fingerprint.h"
 
+#include <iterator>
+
 #include "core/schedule.h"
 
 namespace pyccl {
@@ -14,20 +16,27 @@ const char* name(DataType dtype) {
   static constexpr const char* names[] = {"bool",     "uint8",   "int8",    "uint16",    "int16",
                                           "uint32",   "int32",   "uint64",  "int64",     "float16",
                                           "bfloat16", "float32", "float64", "complex64", "complex128"};
-  return names[static_cast<int>(dtype)];
+  const auto index = static_cast<std::size_t>(dtype);
+  return index < std::size(names) ? names[index] : "?";  // a peer's line may be read while it is written
 }
 
 const char* name(OpKind op) {
   static constexpr const char* names[] = {"sum",  "avg", "prod", "min",        "max",
                                           "band", "bor", "bxor", "premul_sum", "user"};
-  return names[static_cast<int>(op)];
+  const auto index = static_cast<std::size_t>(op);
+  return index < std::size(names) ? names[index] : "?";
 }
 
 std::string describe(const Fingerprint& f, const std::string& algorithm) {
   if (f.kind == kAborted) return "a refused call #" + std::to_string(f.sequence);
   if (f.kind == kAllocate) return "empty(" + std::to_string(f.count) + " bytes) #" + std::to_string(f.sequence);
+  if (f.kind == kRegister) return "register(" + std::to_string(f.count) + " bytes) #" + std::to_string(f.sequence);
+  if (f.kind == kGroup) {
+    return "a group of " + std::to_string(f.count) + " collectives #" + std::to_string(f.sequence);
+  }
   if (f.kind == kSplit) return "split #" + std::to_string(f.sequence);
-  if (f.kind >= kCollectives) return "an unknown operation";
+  if (f.kind == kAborted) return "a refused operation #" + std::to_string(f.sequence);
+  if (f.kind >= kCollectives) return "an unknown operation #" + std::to_string(f.sequence);
   const auto kind = static_cast<Collective>(f.kind);
   std::string text = std::string(name(kind)) + "(";
   if (kind != Collective::Barrier) {

@@ -28,12 +28,13 @@ struct Fingerprint {
 };
 static_assert(sizeof(Fingerprint) == 48);
 
+inline constexpr std::uint8_t kGroup = 0xfb;     // a group begins; count is of collectives
+inline constexpr std::uint8_t kRegister = 0xfc;  // comm.register(); count is in bytes
 inline constexpr std::uint8_t kSplit = 0xfd;     // comm.split()
 inline constexpr std::uint8_t kAllocate = 0xfe;  // comm.empty(); count is in bytes
 inline constexpr std::uint8_t kAborted = 0xff;   // the rank refused the call; its reason is in its notice area
 
-/// "all_reduce(dtype=float32, count=10, op=sum, algorithm=ring) #3", for messages; without the algorithm where it is
-/// empty.
+/// "all_reduce(dtype=float32, count=10, op=sum, algorithm=ring) #3", for messages; `algorithm` may be empty.
 std::string describe(const Fingerprint& fingerprint, const std::string& algorithm);
 
 const char* name(Collective collective);

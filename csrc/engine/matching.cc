@@ -1,5 +1,6 @@
 #include "engine/matching.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -20,8 +21,8 @@ struct Channel {
 
 class Walk {
  public:
-  explicit Walk(const Schedule& s)
-      : s_(s), p_(s.size), position_(p_, 0), channels_(static_cast<std::size_t>(p_) * p_),
+  Walk(const Schedule& s, const std::vector<int>* nodes)
+      : s_(s), nodes_(nodes), p_(s.size), position_(p_, 0), channels_(static_cast<std::size_t>(p_) * p_),
         held_(p_, std::vector<int>(s.nchunks)), written_(p_, std::vector<int>(s.nchunks, -1)) {
     out_.round.resize(p_);
     out_.sender_step.resize(p_);
@@ -37,11 +38,10 @@ class Walk {
 
   Matching run() {
     for (out_.rounds = 0; !finished(); ++out_.rounds) {
-      bool any = false;
-      for (bool moved = true; moved;) {
-        moved = false;
-        for (int r = 0; r < p_; ++r) moved |= advance(r);
-        any |= moved;
+      bool any = advance_all();
+      if (!any && nodes_) {
+        within_ = !within_;
+        any = advance_all();
       }
       if (!any) deadlock();
     }
@@ -76,9 +76,26 @@ class Walk {
     throw std::invalid_argument(text);
   }
 
+  bool advance_all() {
+    bool any = false;
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (int r = 0; r < p_; ++r) moved |= advance(r);
+      any |= moved;
+    }
+    return any;
+  }
+
+  /// Whether a round of the present kind may have this step. One with peers of both kinds needs the node's meeting.
+  bool fits(int r, const Step& step) const {
+    if (!nodes_ || step.peers.empty()) return true;
+    return within_ == std::ranges::any_of(step.peers, [&](int q) { return (*nodes_)[q] == (*nodes_)[r]; });
+  }
+
   bool advance(int r) {
     bool moved = false;
-    while (position_[r] < s_.ranks[r].size() && take(r, position_[r])) {
+    const auto& steps = s_.ranks[r];
+    while (position_[r] < steps.size() && fits(r, steps[position_[r]]) && take(r, position_[r])) {
       out_.round[r][position_[r]++] = out_.rounds;
       moved = true;
     }
@@ -136,6 +153,8 @@ class Walk {
   }
 
   const Schedule& s_;
+  const std::vector<int>* nodes_;  // null: one kind of rounds
+  bool within_ = true;             // the kind of this round
   const int p_;
   std::vector<std::size_t> position_;
   std::vector<Channel> channels_;
@@ -146,6 +165,10 @@ class Walk {
 
 }  // namespace
 
-Matching match(const Schedule& schedule) { return Walk(schedule).run(); }
+Matching match(const Schedule& schedule) { return Walk(schedule, nullptr).run(); }
+
+Matching match_by_level(const Schedule& schedule, const std::vector<int>& nodes) {
+  return Walk(schedule, &nodes).run();
+}
 
 }  // namespace pyccl

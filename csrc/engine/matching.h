@@ -20,4 +20,8 @@ struct Matching {
 /// the ranks, on a deadlock, an unmatched message or a chunk that is sent without being held.
 Matching match(const Schedule& schedule);
 
+/// The same with rounds of two kinds: messages travel between nodes in the one and within nodes in the other, and the
+/// kind changes only when nothing else can go on.
+Matching match_by_level(const Schedule& schedule, const std::vector<int>& nodes);
+
 }  // namespace pyccl

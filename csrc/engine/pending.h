@@ -18,12 +18,18 @@ class Pending {
     for (const Part& part : parts_) remote_->cancel(part.request);
   }
   void send(const char* data, std::int64_t bytes, int peer, int tag) {
-    parts_.push_back({remote_->send(data, bytes, peer, tag), data, bytes});
+    parts_.push_back({remote_->send(data, bytes, peer, tag), data, bytes, peer});
   }
   void recv(char* data, std::int64_t bytes, int peer, int tag) {
-    parts_.push_back({remote_->recv(data, bytes, peer, tag), data, bytes});
+    parts_.push_back({remote_->recv(data, bytes, peer, tag), data, bytes, peer});
   }
   bool empty() const { return parts_.empty(); }
+  /// Adds those whose messages are under way.
+  void add_peers(std::vector<int>& ranks) const {
+    for (const Part& part : parts_) {
+      if (std::find(ranks.begin(), ranks.end(), part.peer) == ranks.end()) ranks.push_back(part.peer);
+    }
+  }
   /// Tests all; true if any of them has completed.
   bool test() {
     return std::erase_if(parts_, [this](const Part& part) { return remote_->test(part.request); }) != 0;
@@ -39,6 +45,7 @@ class Pending {
     Remote::Request request;
     const char* data;
     std::int64_t bytes;
+    int peer;
   };
   Remote* remote_;
   std::vector<Part> parts_;

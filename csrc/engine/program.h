@@ -39,6 +39,13 @@ struct Round {
   std::vector<Pass> after;  // consuming
 };
 
+/// Rounds [begin, end) that either meet on some node or on none. Where bytes travel between nodes, a phase is run on
+/// the whole vector before the next one begins: without meetings pieces overtake each other as the network lets them.
+struct Phase {
+  int begin, end;
+  bool meets;
+};
+
 struct Program {
   Collective collective;
   int nchunks = 1;
@@ -49,6 +56,7 @@ struct Program {
   bool any_meets = false;  // some node has
   bool spans_nodes = false;
   std::vector<Round> rounds;
+  std::vector<Phase> phases;  // the same on every rank
 };
 
 /// How the user's arrays may be reached by the peers of the node.

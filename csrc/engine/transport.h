@@ -20,6 +20,8 @@ class Remote {
   virtual bool test(Request request) = 0;
   /// Gives up a request whose operation failed; its memory is no longer touched where the library can promise it.
   virtual void cancel(Request request) = 0;
+  /// Moves whatever is under way, sends included that `test` has found complete.
+  virtual void progress() = 0;
   virtual const char* name() const = 0;
 };
 

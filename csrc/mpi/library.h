@@ -37,6 +37,7 @@ template <class Handle> struct Functions {
     library.find(isend, "MPI_Isend");
     library.find(irecv, "MPI_Irecv");
     library.find(test, "MPI_Test");
+    library.find(iprobe, "MPI_Iprobe");
     library.find(get_count, "MPI_Get_count");
     library.find(cancel, "MPI_Cancel");
     library.find(request_free, "MPI_Request_free");
@@ -54,6 +55,7 @@ template <class Handle> struct Functions {
   int (*isend)(const void*, int, Handle type, int peer, int tag, Handle comm, Handle* request);
   int (*irecv)(void*, int, Handle type, int peer, int tag, Handle comm, Handle* request);
   int (*test)(Handle* request, int* flag, Status*);
+  int (*iprobe)(int peer, int tag, Handle comm, int* flag, Status*);
   int (*get_count)(const Status*, Handle type, int* count);
   int (*cancel)(Handle* request);
   int (*request_free)(Handle* request);

@@ -7,15 +7,16 @@
 #include "engine/fingerprint.h"
 #include "engine/transfer.h"
 #include "engine/transport.h"
+#include "shm/outage.h"
 
 namespace pyccl::shm {
 
 inline constexpr std::uint64_t kMagic = 0x70796363'6c73686dULL;  // "pycclshm"
-inline constexpr std::uint32_t kVersion = 2;
+inline constexpr std::uint32_t kVersion = 3;
 inline constexpr std::int64_t kStagingHalf = kStagingBytes;
 inline constexpr std::int64_t kHugePage = 2 << 20;
 inline constexpr int kInlineBytes = 192;
-inline constexpr int kNoticeBytes = 512;
+inline constexpr int kNoticeBytes = 576;
 inline constexpr int kReasonBytes = 160;
 
 /// What a rank says at a meeting. Two of them, used in turn: nobody is two meetings ahead of a reader.
@@ -34,7 +35,7 @@ struct alignas(64) RankBlock {
   char reason[2][kReasonBytes];  // why a call was refused, in turn like the control lines
   char notice[kNoticeBytes];     // addresses while arrays are registered; what the nodes have agreed on
 };
-static_assert(sizeof(RankBlock) == 1344);
+static_assert(sizeof(RankBlock) == 1408);
 
 /// The sender's side of a mailbox. `progress` is sequence << 32 | 1 + pieces published.
 struct alignas(64) SendLine {
@@ -76,17 +77,18 @@ struct Hub {
   alignas(64) std::atomic<std::uint64_t> arrived;  // arrivals at all meetings so far
   alignas(64) std::atomic<std::uint32_t> epoch;    // number of the last complete meeting, a futex word
   std::atomic<std::uint32_t> sleepers;
-  alignas(64) std::atomic<std::uint32_t> broken;  // 0, or 1 while the text is written, or 2
-  std::int32_t broken_kind;                       // see Broken in node.h
-  std::int32_t broken_rank;
-  char broken_text[kNoticeBytes];
+  Outage outage;
 };
 static_assert(sizeof(Hub) <= 1024);
 
 inline constexpr std::int64_t kBlocksOffset = 1024;
 
+/// A Fate for every rank of the communicator, those of other nodes included; written by whoever learns of it.
+inline std::int64_t fates_offset(int ranks) {
+  return kBlocksOffset + static_cast<std::int64_t>(sizeof(RankBlock)) * ranks;
+}
 inline std::int64_t staging_offset(int ranks) {
-  const std::int64_t end = kBlocksOffset + static_cast<std::int64_t>(sizeof(RankBlock)) * ranks;
+  const std::int64_t end = fates_offset(ranks) + static_cast<std::int64_t>(sizeof(std::atomic<Fate>)) * ranks;
   return (end + kHugePage - 1) / kHugePage * kHugePage;
 }
 /// Bells and mailboxes begin at a huge page of their own, so that a mailbox can take small ones.

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -38,6 +39,15 @@ Mapping::Mapping(int fd, std::int64_t bytes) : bytes_(bytes) {
   if (slack > head) munmap(base + used, slack + size - head - used);
   if (bytes >= kHugePage) madvise(base, size, MADV_HUGEPAGE);
   base_ = {base, [size](char* p) { munmap(p, size); }};
+}
+
+void populate(char* begin, std::int64_t bytes) {
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<std::uintptr_t>(begin), head = address % page;
+  const std::size_t length = static_cast<std::size_t>(bytes) + head;
+  if (bytes == 0 || madvise(reinterpret_cast<void*>(address - head), length, MADV_POPULATE_WRITE) == 0) return;
+  if (errno != EINVAL) fail("allocating " + std::to_string(bytes) + " bytes of shared memory");
+  std::memset(begin, 0, static_cast<std::size_t>(bytes));  // Linux before 5.14
 }
 
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {

@@ -19,6 +19,10 @@ class Mapping {
   std::int64_t bytes_ = 0;
 };
 
+/// Allocates [begin, begin + bytes) of a mapping now: memory that is short is a std::system_error here, not a SIGBUS
+/// later.
+void populate(char* begin, std::int64_t bytes);
+
 /// An owned file descriptor.
 class Descriptor {
  public:

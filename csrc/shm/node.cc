@@ -47,6 +47,7 @@ Node::Node(Segment segment, int rank, std::vector<int> ranks, std::vector<std::i
     : segment_(std::move(segment)), blocks_(reinterpret_cast<RankBlock*>(segment_.base() + kBlocksOffset)),
       bells_(reinterpret_cast<Bell*>(segment_.base() + bells_offset(static_cast<int>(hub().ranks)))),
       mailboxes_(reinterpret_cast<Mailbox*>(segment_.base() + mailboxes_offset(static_cast<int>(hub().ranks)))),
+      fates_(reinterpret_cast<std::atomic<Fate>*>(segment_.base() + fates_offset(static_cast<int>(hub().ranks)))),
       ranks_(std::move(ranks)), pids_(std::move(pids)), me_(-1), count_(static_cast<int>(ranks_.size())),
       policy_(policy) {
   if (ranks_.empty() || pids_.size() != ranks_.size()) throw std::invalid_argument("ranks and pids differ in length");
@@ -68,7 +69,7 @@ void Node::meet(const Deadline& deadline) {
   const std::uint32_t g = ++meeting_;
   deadline_ = &deadline;
   ControlLine& own = block(me_).half[g & 1].line;
-  if (broken()) throw_broken();
+  if (broken()) outage().raise();
   if (policy_.crowded) {
     own.round.store(g, std::memory_order_release);
     arrivals_ += static_cast<std::uint64_t>(count_);
@@ -95,13 +96,25 @@ std::vector<int> Node::missing() const {
 
 std::string Node::what() const { return operation_ ? describe(*operation_, algorithm_) : "a meeting of the node"; }
 
-/// What a rank that is not here announced last.
-std::string Node::last_of(int rank) const {
+/// What a rank announced last: the younger of its two lines.
+std::string Node::last_seen(int rank) const {
   const auto& half = block(local_[rank]).half;
-  const bool later = half[1].line.fingerprint.sequence > half[0].line.fingerprint.sequence;
-  const Fingerprint f = half[later ? 1 : 0].line.fingerprint;  // it may be writing the other one now
-  const std::string who = "rank " + std::to_string(rank);
-  return who + (f.sequence == 0 ? " (no operation yet)" : " (last at " + describe(f, "") + ")");
+  const Fingerprint a = half[0].line.fingerprint, b = half[1].line.fingerprint;
+  const Fingerprint& last = a.sequence > b.sequence ? a : b;
+  return last.sequence == 0 ? "nothing yet" : describe(last, "");
+}
+
+std::string Node::describe_missing(const std::vector<int>& ranks) const {
+  constexpr std::size_t kTold = 4;
+  std::string names, seen;
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    names += (i ? ", " : "") + std::to_string(ranks[i]);
+    if (i < kTold && has(ranks[i])) {
+      seen += (seen.empty() ? "" : ", ") + ("rank " + std::to_string(ranks[i])) + " in " + last_seen(ranks[i]);
+    }
+  }
+  return (ranks.size() > 1 ? "ranks " : "rank ") + names + " did not arrive" +
+         (seen.empty() ? "" : " (last seen: " + seen + ")");
 }
 
 bool Node::died(int rank) const {
@@ -109,57 +122,54 @@ bool Node::died(int rank) const {
   return p.fd >= 0 && ::poll(&p, 1, 0) > 0;
 }
 
+std::vector<int> Node::find_dead() {
+  std::vector<pollfd> all;
+  for (const Descriptor& fd : pidfds_) all.push_back({fd.get(), POLLIN, 0});  // poll skips negative ones
+  std::vector<int> dead;
+  if (::poll(all.data(), all.size(), 0) <= 0) return dead;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i].revents == 0) continue;
+    Fate alive = Fate::Alive;
+    fates_[ranks_[i]].compare_exchange_strong(alive, Fate::Lost);
+    if (alive != Fate::Left) dead.push_back(ranks_[i]);
+  }
+  return dead;
+}
+
 /// Called every 50 ms of a slow wait.
 void Node::check() {
-  if (broken()) throw_broken();
-  deadline_->poll();
+  if (broken()) outage().raise();
   const std::vector<int> late = missing();
-  for (int rank : late) {
-    if (!died(rank)) continue;
-    break_off(Broken::PeerLost, rank, "rank " + std::to_string(rank) + " died before it reached " + what());
-    throw_broken();
+  const std::vector<int> dead = find_dead();
+  // A rank may have gone after its part in this meeting; if the others are here, too, there is nothing to wait for.
+  const auto gone = std::find_if(late.begin(), late.end(), [&](int rank) { return died(rank); });
+  const int lost = gone != late.end() ? *gone : dead.empty() ? -1 : dead.front();
+  if (lost >= 0) {
+    const bool left = fates_[lost].load() == Fate::Left;
+    break_off(Cause::of(Broken::PeerLost, gone != late.end() && left ? std::vector{lost} : dead,
+                        "rank " + std::to_string(lost) + (left ? " left" : " died") + " before it finished " + what() +
+                            " (last seen: rank " + std::to_string(lost) + " in " + last_seen(lost) + ")"));
+    outage().raise();
   }
-  stall_.look(meeting_, [&](const std::string& time) {
-    std::string text = what() + " has waited " + time;
-    for (int rank : late) text += (rank == late.front() ? " for " : ", for ") + last_of(rank);
-    return text;
-  });
+  deadline_->poll();
+  stall_.look(meeting_,
+              [&](const std::string& time) { return what() + " has waited " + time + ": " + describe_missing(late); });
   if (deadline_->remaining() > 0) return;
-  std::string names;
-  for (int rank : late) names += (names.empty() ? "" : ", ") + std::to_string(rank);
   const std::string text =
-      what() + " timed out after " + std::to_string(deadline_->seconds()) + " s: rank(s) " + names + " did not arrive";
-  break_off(Broken::Timeout, late.empty() ? -1 : late.front(), text);
+      what() + " timed out after " + format_seconds(deadline_->seconds()) + ": " + describe_missing(late);
+  break_off(Cause::of(Broken::Timeout, late, text));
   throw Timeout(text, late);
 }
 
-void Node::break_off(Broken kind, int rank, const std::string& text) {
+bool Node::break_off(const Cause& why) {
   Hub& h = hub();
-  std::uint32_t expected = 0;
-  if (h.broken.compare_exchange_strong(expected, 1)) {
-    h.broken_kind = static_cast<std::int32_t>(kind);
-    h.broken_rank = rank;
-    const std::size_t n = std::min(text.size(), sizeof h.broken_text - 1);
-    std::memcpy(h.broken_text, text.data(), n);
-    h.broken_text[n] = 0;
-    h.broken.store(2, std::memory_order_release);
-  }
+  const bool first = h.outage.set(why);
   futex_wake_all(h.epoch);
   for (int i = 0; i < count_; ++i) {
     for (auto& half : block(i).half) futex_wake_all(half.line.round);
     futex_wake_all(bells_[i].rings);
   }
-}
-
-void Node::throw_broken() const {
-  const Hub& h = hub();
-  while (h.broken.load(std::memory_order_acquire) == 1) {}
-  const std::string text(h.broken_text, strnlen(h.broken_text, sizeof h.broken_text));
-  switch (static_cast<Broken>(h.broken_kind)) {
-    case Broken::PeerLost: throw PeerLost(text, h.broken_rank);
-    case Broken::Timeout: throw Timeout("the communicator is broken: " + text, {h.broken_rank});
-    default: throw CommError("the communicator is broken: " + text);
-  }
+  return first;
 }
 
 }  // namespace pyccl::shm

@@ -35,9 +35,6 @@ class Segment {
   Mapping mapping_;
 };
 
-/// Why a communicator no longer works.
-enum class Broken : std::int32_t { None, Timeout, PeerLost, Error };
-
 class Node final : public Local, private Interrupt {
  public:
   /// `ranks` are the communicator's ranks on this node, ascending; `pids` theirs.
@@ -70,9 +67,15 @@ class Node final : public Local, private Interrupt {
     algorithm_ = algorithm;
   }
   /// Tells every rank of the node that the communicator must not be used again; the first reason stays.
-  void break_off(Broken kind, int rank, const std::string& text);
-  bool broken() const { return hub().broken.load(std::memory_order_acquire) != 0; }
-  [[noreturn]] void throw_broken() const;
+  bool break_off(const Cause& why);
+  bool broken() const { return hub().outage.broken(); }
+  Outage& outage() const { return hub().outage; }
+  /// By rank of the communicator.
+  std::atomic<Fate>* fates() const { return fates_; }
+  /// Notes and returns the ranks of this node whose processes are gone though they have not left. One system call.
+  std::vector<int> find_dead();
+  /// "rank(s) 1, 2 did not arrive (last seen: rank 1 in barrier() #3, rank 2 in nothing yet)"
+  std::string describe_missing(const std::vector<int>& ranks) const;
 
   bool has(int rank) const { return rank < static_cast<int>(local_.size()) && local_[rank] >= 0; }
   /// What carries messages from rank `from` to rank `to`; touched by these two only.
@@ -92,7 +95,7 @@ class Node final : public Local, private Interrupt {
   void check() override;
   std::vector<int> missing() const;
   std::string what() const;
-  std::string last_of(int rank) const;
+  std::string last_seen(int rank) const;
   Hub& hub() const { return segment_.hub(); }
   RankBlock& block(int local) const { return blocks_[local]; }
 
@@ -100,6 +103,7 @@ class Node final : public Local, private Interrupt {
   RankBlock* blocks_;
   Bell* bells_;
   Mailbox* mailboxes_;
+  std::atomic<Fate>* fates_;
   std::vector<char*> staging_;  // by local index
   std::vector<int> ranks_, local_;
   std::vector<std::int64_t> pids_;

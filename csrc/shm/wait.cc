@@ -14,6 +14,7 @@ namespace {
 constexpr double kLostSlice = 1e-3;  // longer than the ranks of one core work between two meetings, as a rule
 constexpr int kLeastPenalty = 32, kMostPenalty = 1024;
 constexpr double kSlice = 0.05;  // the longest sleep between two looks at signals, deadlines and peers
+constexpr double kShortCarry = 50e-6, kLongCarry = 1e-3;  // sleeps between two turns at carrying messages
 
 bool poll_equal(const std::atomic<std::uint32_t>& word, std::uint32_t value, int times) {
   for (int i = 0; i < times; ++i) {
@@ -77,10 +78,19 @@ void wait_equal(std::atomic<std::uint32_t>& word, std::uint32_t value, std::atom
     explicit Asleep(std::atomic<std::uint32_t>& c) : count(c) { count.fetch_add(1, std::memory_order_seq_cst); }
     ~Asleep() { count.fetch_sub(1, std::memory_order_seq_cst); }
   } asleep(waiters);
+  const double limit = deadline.carries() ? kLongCarry : kSlice;
+  double pause = deadline.carries() ? kShortCarry : kSlice, looked = monotonic_seconds();
   for (std::uint32_t seen; (seen = word.load(std::memory_order_seq_cst)) != value;) {
-    const double slice = std::clamp(deadline.remaining(), 1e-4, kSlice);
-    futex_wait(word, seen, slice);
+    const double remaining = deadline.remaining();
+    futex_wait(word, seen, std::min(std::max(remaining, 1e-4), pause));
     if (word.load(std::memory_order_seq_cst) == value) return;
+    pause = std::min(2 * pause, limit);
+    if (deadline.carries()) {
+      deadline.carry();
+      const double now = monotonic_seconds();
+      if (remaining > 0 && now - looked < kSlice) continue;
+      looked = now;
+    }
     interrupt.check();
   }
 }

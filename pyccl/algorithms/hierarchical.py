@@ -1,7 +1,8 @@
 """Two levels: inside a node everybody talks to everybody, between nodes as few bytes as possible.
 
 With as many ranks on every node, each local index has a ring or exchange of its own between the nodes (so all
-ranks drive the network); otherwise one leader per node speaks for it. With one node they are the direct algorithms.
+ranks drive the network); otherwise one leader per node speaks for it, and in all_reduce as many ranks as the smallest
+node has. With one node they are the direct algorithms.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyccl.algorithms.registry import algorithm
+from pyccl.algorithms.rings import Ring, arrange
 from pyccl.algorithms.tree import line_from, tree_broadcast
 from pyccl.schedule import Builder
 
@@ -39,19 +41,23 @@ def _right_of(me: int, length: int) -> list[int]:
 
 
 def _reduce_scatter(b: Builder, ranks: Sequence[int], parts: Parts) -> None:
-    """Direct reduce_scatter among `ranks`: the i-th of them ends with ``parts[i]``."""
+    """Direct reduce_scatter among `ranks`: the i-th of them ends with ``parts[i]``, if there are so many."""
     me = ranks.index(b.rank)
     for i in _right_of(me, len(ranks)):
-        b.send(chunk=parts[i], dest=ranks[i])
-    b.recv_reduce(chunk=parts[me], source=_but_me(b, ranks))
+        if i < len(parts):
+            b.send(chunk=parts[i], dest=ranks[i])
+    if me < len(parts):
+        b.recv_reduce(chunk=parts[me], source=_but_me(b, ranks))
 
 
 def _all_gather(b: Builder, ranks: Sequence[int], parts: Parts) -> None:
-    """Direct all_gather among `ranks`: the i-th of them starts with ``parts[i]``."""
+    """Direct all_gather among `ranks`: the i-th of them starts with ``parts[i]``, if there are so many."""
     me = ranks.index(b.rank)
-    b.send(chunk=parts[me], dest=_but_me(b, ranks))
+    if me < len(parts):
+        b.send(chunk=parts[me], dest=_but_me(b, ranks))
     for i in reversed(_right_of(me, len(ranks))):
-        b.recv(chunk=parts[i], source=ranks[i])
+        if i < len(parts):
+            b.recv(chunk=parts[i], source=ranks[i])
 
 
 def _ring_all_reduce(b: Builder, ranks: Sequence[int], chunks: Sequence[int]) -> None:
@@ -91,23 +97,34 @@ def _leaders(b: Builder) -> list[int]:
 def all_reduce(b: Builder) -> None:
     """Reduce_scatter within the node, ring between the nodes, all_gather within the node.
 
-    Uneven nodes: reduce to a leader, ring of the leaders, broadcast from the leader.
+    A node with a slow link stands aside: it hands its sums to a node of the ring, which returns the results.
     """
-    local, nodes = b.local_ranks, len(b.groups)
-    if _is_even(b):
-        b.chunks(b.size)
-        parts = [range(i * nodes, (i + 1) * nodes) for i in range(len(local))]
-        _reduce_scatter(b, local, parts)
-        _ring_all_reduce(b, _column(b), parts[local.index(b.rank)])
-        _all_gather(b, local, parts)
-        return
-    b.chunks(nodes)
-    leaders, everything = _leaders(b), range(nodes)
-    leader = leaders[b.node]
-    _reduce_to(b, local, leader, everything)
-    if b.rank == leader:
-        _ring_all_reduce(b, leaders, everything)
-    _broadcast_from(b, local, leader, everything)
+    local, ring = b.local_ranks, arrange(b.links)
+    columns, n = min(len(group) for group in b.groups), len(ring.members)
+    b.chunks(columns * n)
+    parts = [range(i * n, (i + 1) * n) for i in range(columns)]
+    _reduce_scatter(b, local, parts)
+    me = local.index(b.rank)
+    if me < columns:
+        _between_nodes(b, ring, [group[me] for group in b.groups], parts[me])
+    _all_gather(b, local, parts)
+
+
+def _between_nodes(b: Builder, ring: Ring, column: Sequence[int], chunks: Sequence[int]) -> None:
+    """Ring all_reduce of one rank per node, `column`; those aside send to their proxy first and receive last."""
+    members = [column[node] for node in ring.members]
+    proxies = [(column[aside], column[member]) for aside, member in ring.proxies]
+    for aside, member in proxies:
+        if b.rank == aside:
+            b.send(chunk=chunks, dest=member)
+    spoken_for = [aside for aside, member in proxies if member == b.rank]
+    b.recv_reduce(chunk=chunks, source=spoken_for)
+    if b.rank in members:
+        _ring_all_reduce(b, members, chunks)
+    b.send(chunk=chunks, dest=spoken_for)
+    for aside, member in proxies:
+        if b.rank == aside:
+            b.recv(chunk=chunks, source=member)
 
 
 @algorithm("reduce_scatter", name="hierarchical")

@@ -173,7 +173,14 @@ def algorithms(collective: str, size: int | None = None) -> tuple[str, ...]:
     )
 
 
-def build(collective: str, algorithm: str, size: int, root: int = 0, nodes: Sequence[int] | None = None) -> Schedule:
+def build(
+    collective: str,
+    algorithm: str,
+    size: int,
+    root: int = 0,
+    nodes: Sequence[int] | None = None,
+    links: Sequence[float] | None = None,
+) -> Schedule:
     """Return the schedule of a registered algorithm; cached, not verified.
 
     Parameters
@@ -184,17 +191,22 @@ def build(collective: str, algorithm: str, size: int, root: int = 0, nodes: Sequ
     root : int, default 0
     nodes : sequence of int, shape (size,), optional
         Node of each rank; default: all on one.
+    links : sequence of float, optional
+        Rate of each node's link, nodes in the order of their lowest rank; default: all equal.
 
     Raises
     ------
     ValueError
         If a name is unknown, an argument is out of range, or the algorithm does not serve `size` ranks.
     """
-    return _cached(collective, algorithm, size, root, (0,) * size if nodes is None else tuple(nodes))
+    places = (0,) * size if nodes is None else tuple(nodes)
+    return _cached(collective, algorithm, size, root, places, None if links is None else tuple(links))
 
 
 @lru_cache(maxsize=256)
-def _cached(collective: str, algorithm: str, size: int, root: int, nodes: tuple[int, ...]) -> Schedule:
+def _cached(
+    collective: str, algorithm: str, size: int, root: int, nodes: tuple[int, ...], links: tuple[float, ...] | None
+) -> Schedule:
     entry = get_algorithm(collective, algorithm)
     if not entry.serves(size):
         raise ValueError(f"{collective} {algorithm} does not serve {size} ranks")
@@ -207,6 +219,7 @@ def _cached(collective: str, algorithm: str, size: int, root: int, nodes: tuple[
         name=entry.name,
         order=entry.order,
         commutative_only=entry.commutative_only,
+        links=links,
     )
 
 

@@ -26,6 +26,8 @@ def parse_size(text: str) -> int:
         raise ValueError(f"not a size: {text!r} (write 8, 32K or 64MiB)")
     number, prefix, _, _ = match.groups()
     nbytes = float(number) * 1024.0 ** _POWERS[prefix.lower()]
+    if nbytes >= 2.0**62:
+        raise ValueError(f"more than any memory holds: {text[:40]!r}")
     if nbytes != int(nbytes):
         raise ValueError(f"not a whole number of bytes: {text!r}")
     return int(nbytes)

@@ -15,6 +15,8 @@ from pyccl.schedule.table import Kind, Schedule
 Chunks: TypeAlias = SupportsIndex | Iterable[SupportsIndex]
 Ranks: TypeAlias = SupportsIndex | Iterable[SupportsIndex]
 
+MAX_CHUNKS = 1 << 22  # kMaxChunks in csrc/core/schedule.h
+
 
 def _indices(what: SupportsIndex | Iterable[SupportsIndex]) -> list[int]:
     if isinstance(what, Iterable):
@@ -36,14 +38,20 @@ class Builder:
         Only rooted collectives look at it.
     nodes : sequence of int, shape (size,), optional
         Node of each rank; default: all on one.
+    links : sequence of float, optional
+        Rate of each node's link to the others, in the order of `groups`, in any unit; default: all equal.
 
     Raises
     ------
     ValueError
-        If rank or root is not in ``[0, size)``, or `nodes` has another length than `size`.
+        If rank or root is not in ``[0, size)``, `nodes` has another length than `size`, or `links` does not name a
+        rate above 0 per node.
     """
 
-    def __init__(self, rank: int, size: int, root: int = 0, nodes: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, rank: int, size: int, root: int = 0, nodes: Sequence[int] | None = None,
+        links: Sequence[float] | None = None,
+    ) -> None:  # fmt: skip
         if not 0 <= rank < size:
             raise ValueError(f"rank must be in [0, {size}), got {rank}")
         if not 0 <= root < size:
@@ -54,6 +62,9 @@ class Builder:
         self.size = size
         self.root = root
         self.nodes = (0,) * size if nodes is None else tuple(nodes)
+        self.links = (1.0,) * len(self.groups) if links is None else tuple(links)
+        if len(self.links) != len(self.groups) or not all(rate > 0 for rate in self.links):
+            raise ValueError(f"links must name a rate above 0 for each of {len(self.groups)} nodes, got {self.links}")
         self.nchunks: int | None = None
         self.stream: list[int] = []
 
@@ -85,8 +96,8 @@ class Builder:
 
         For all_reduce, reduce and broadcast only, the same on every rank; elsewhere the chunks are fixed.
         """
-        if n < 1:
-            raise ValueError(f"chunks must be at least 1, got {n}")
+        if not 1 <= n <= MAX_CHUNKS:
+            raise ValueError(f"chunks must be between 1 and {MAX_CHUNKS}, got {n}")
         self.nchunks = n
 
     def send(self, chunk: Chunks, dest: Ranks) -> None:
@@ -140,6 +151,7 @@ def record(
     name: str | None = None,
     order: str = "schedule",
     commutative_only: bool = True,
+    links: Sequence[float] | None = None,
 ) -> Schedule:
     """Run `function` for every rank and return the schedule that it wrote, unverified.
 
@@ -149,6 +161,8 @@ def record(
     collective : str
     size, root : int
     nodes : sequence of int, shape (size,), optional
+    links : sequence of float, optional
+        See `Builder`.
     name : str, optional
         Name of the algorithm; default: that of the function.
     order, commutative_only
@@ -162,7 +176,7 @@ def record(
     row = row_of(collective)
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
-    builders = [Builder(rank, size, root, nodes) for rank in range(size)]
+    builders = [Builder(rank, size, root, nodes, links) for rank in range(size)]
     for b in builders:
         function(b)
     chosen = {b.nchunks or size for b in builders} if row.fixed_chunks is None else {row.fixed_chunks(size)}

@@ -20,7 +20,7 @@ __all__ = ["Header", "Log", "read_file", "read_folder"]
 
 MAX_LINE = 1 << 14  # bytes
 MAX_FILES = 1 << 16
-KINDS = (*COLLECTIVES, "send", "recv", "empty", "split", "refused", "unknown")
+KINDS = (*COLLECTIVES, "send", "recv", "empty", "register", "split", "group", "refused", "unknown")
 STATES = ("queued", "running", "done", "failed")
 _LIMIT = 1 << 62
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
