@@ -42,10 +42,10 @@ def test_every_kind_of_operation_is_recorded() -> None:
     for rank, records in enumerate(ranks.run(3, body)):
         kinds = ["all_reduce", "broadcast", "barrier", "all_reduce", "all_gather", "all_to_all"]
         kinds += {0: ["send"], 1: ["recv"], 2: []}[rank]
-        kinds += ["reduce", "empty", "refused" if rank == 0 else "all_reduce"]
+        kinds += ["group", "reduce", "empty", "refused" if rank == 0 else "all_reduce"]
         assert [r.kind for r in records] == kinds
         assert [r.number for r in records] == list(range(1, len(records) + 1))
-        assert [r.sequence for r in records if r.kind not in ("send", "recv")] == list(range(1, 10))
+        assert [r.sequence for r in records if r.kind not in ("send", "recv")] == list(range(1, 11))
         assert {r.state for r in records[:-1]} == {"done"}
         assert records[-1].state == "failed"
         first, second = records[:2]
@@ -70,7 +70,7 @@ def test_the_ring_keeps_the_last_operations() -> None:
         for _ in range(3000):
             comm.all_reduce(x, out=x)
         kept = comm.flight_record()
-        assert [r.number for r in kept] == list(range(3000 - 1024 + 1, 3001))
+        assert [r.number for r in kept] == list(range(3000 - 256 + 1, 3001))
 
     ranks.run(1, body)
 
@@ -144,7 +144,7 @@ def test_a_long_wait_is_reported_once(monkeypatch: pytest.MonkeyPatch, caplog: p
     assert len(waits) == 2, texts  # rank 0 and rank 2, once each
     for text in waits:
         assert " #2 has waited" in text
-        assert "for rank 1 (last at broadcast(dtype=float64, count=3, root=0) #1)" in text
+        assert ": rank 1 did not arrive (last seen: rank 1 in broadcast(dtype=float64, count=3, root=0) #1)" in text
         assert f"called at {__file__}:" in text
     messages = [text for text in texts if "recv(source=0" in text]
     assert len(messages) == 1
@@ -266,9 +266,25 @@ except pyccl.Error:
 
 
 def test_a_record_reads_well() -> None:
-    r = FlightRecord(1, 4, "reduce", "sum", "int8", 3, 3, "tree", 2, 0, "done", 1.0, 1.0, 1.5, "a.py:7", None)
+    r = FlightRecord(1, 4, "reduce", "sum", "int8", 3, 3, "tree", 2, 0, "done", 1.0, 1.0, 1.5, "a.py:7", "", None)
     assert str(r) == "reduce(int8, count=3, sum, tree, root=2) #4 done after 500000 us, called at a.py:7"
     assert r.seconds == 0.5
     running = dataclasses.replace(r, end=None, state="running", place="")
     assert running.seconds is None
     assert str(running) == "reduce(int8, count=3, sum, tree, root=2) #4 running"
+
+
+def test_a_failed_operation_has_the_errors_text() -> None:
+    def body(comm: pyccl.Communicator) -> tuple[str, list[FlightRecord]]:
+        comm.barrier()
+        if comm.rank == 1:
+            comm.abort("out of patience")
+        with pytest.raises(pyccl.PeerAborted) as raised:
+            comm.all_reduce(np.ones(3))
+        return str(raised.value), comm.flight_record()
+
+    for told, records in ranks.run(2, body):
+        assert [r.state for r in records] == ["done", "failed"]
+        assert records[0].error == ""
+        assert records[1].error == told
+        assert "out of patience" in str(records[1])

@@ -18,7 +18,7 @@ from pyccl.trace.format import MAX_LINE, Header
 
 HEADER = Header("pyccl-trace", 1, "c" * 32, 0, 2, "host", "boot-a", 11, 100.0, 1e9, 0, "close")
 OPERATION = FlightRecord(
-    1, 1, "all_reduce", "sum", "float32", 4, 16, "ring", -1, 0, "done", 1.0, 1.0, 2.0, "a.py:1", None
+    1, 1, "all_reduce", "sum", "float32", 4, 16, "ring", -1, 0, "done", 1.0, 1.0, 2.0, "a.py:1", "", None
 )
 
 
