@@ -68,9 +68,9 @@ def belongs(source: Path, machine: str) -> bool:
     name = source.name
     if source.suffix != ".cc":
         return False
-    if "x86_64" in name or name == "isa_x86.cc":
+    if "x86_64" in name or name.endswith("_x86.cc"):
         return machine == "x86_64"
-    if name == "isa_generic.cc":
+    if name.endswith("_generic.cc"):
         return machine != "x86_64"
     return True
 

@@ -8,7 +8,10 @@ import inspect
 from pathlib import Path
 from types import ModuleType
 
-MODULES = ("pyccl", "pyccl.algorithms", "pyccl.schedule", "pyccl.cost", "pyccl.tuning", "pyccl.config", "pyccl.sim")
+MODULES = (
+    "pyccl", "pyccl.algorithms", "pyccl.schedule", "pyccl.cost", "pyccl.tuning", "pyccl.flight", "pyccl.config",
+    "pyccl.sim",
+)  # fmt: skip
 TARGET = Path(__file__).parent / "generated" / "api.md"
 
 

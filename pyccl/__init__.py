@@ -3,27 +3,33 @@
 from pyccl import _extension
 from pyccl._version import __version__
 
-_extension.load()
+try:
+    _extension.load()
 
-from pyccl.algorithms import register_algorithm  # noqa: E402
-from pyccl.communicator import Communicator  # noqa: E402
-from pyccl.errors import (  # noqa: E402  (after the extension is known to fit)
-    CommError,
-    ConfigError,
-    Error,
-    MismatchError,
-    PeerAborted,
-    PeerLost,
-    ServerLost,
-    Timeout,
-)
-from pyccl.ops import Op, premul_sum, user_op  # noqa: E402
-from pyccl.registration import Registration  # noqa: E402
-from pyccl.world import init  # noqa: E402
+    from pyccl.algorithms import register_algorithm
+    from pyccl.communicator import Communicator
+    from pyccl.errors import (
+        CommError,
+        ConcurrentWrite,
+        ConfigError,
+        Error,
+        MismatchError,
+        PeerAborted,
+        PeerLost,
+        ServerLost,
+        Timeout,
+    )
+    from pyccl.ops import Op, premul_sum, user_op
+    from pyccl.registration import Registration
+    from pyccl.world import init
+except ImportError:
+    if not _extension.examined():  # `python -m pyccl.doctor` is there to say what is wrong
+        raise
 
 __all__ = [
     "CommError",
     "Communicator",
+    "ConcurrentWrite",
     "ConfigError",
     "Error",
     "MismatchError",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.machinery
 import importlib.util
+import itertools
 import mmap
 import sys
 from collections.abc import Iterator, Sequence
@@ -73,6 +74,11 @@ def find(package: Path, search: Sequence[str]) -> Path:
         f"Run `pip install {root}`, or to develop: `python setup.py build_ext --inplace` in {root}.",
         name=NAME,
     )
+
+
+def examined(arguments: Sequence[str] = sys.orig_argv) -> bool:
+    """Return whether this program is ``python -m pyccl.doctor``."""
+    return any(pair == ("-m", "pyccl.doctor") for pair in itertools.pairwise(arguments))
 
 
 def load() -> ModuleType:

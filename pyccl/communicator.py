@@ -17,14 +17,17 @@ from pyccl.collectives import COLLECTIVES
 from pyccl.ending import Ending
 from pyccl.errors import CommError
 from pyccl.explain import Explanation
+from pyccl.in_flight import InFlight
 from pyccl.links import connect
 from pyccl.methods import announced
+from pyccl.observing import Observed, observe
 from pyccl.ops import Op
 from pyccl.registration import RegisteredMemory, Registrations
 from pyccl.same import compare, digests
 from pyccl.schedule import verify
 from pyccl.shared_bootstrap import SharedBootstrap
 from pyccl.survivors import Regroup, regroup_mpi
+from pyccl.tracing import TraceFile
 from pyccl.tuning import Tuning
 
 __all__ = ["Communicator"]
@@ -34,7 +37,7 @@ _NAMES = tuple(COLLECTIVES)
 _CACHE_BYTES = 32 << 20
 
 
-class Communicator(Ending, RegisteredMemory):
+class Communicator(Ending, RegisteredMemory, Observed):
     """A group of ranks that call the same collectives in the same order, and send each other messages.
 
     Parameters
@@ -81,6 +84,7 @@ class Communicator(Ending, RegisteredMemory):
         self.deterministic: bool = flag(deterministic, "deterministic")
         self._bootstrap = bootstrap
         self._settings = settings
+        self._in_flight = InFlight() if settings.debug else None
         self._timeout = settings.timeout if timeout is None else timeout
         m = self._membership = membership.join(bootstrap, settings)
         several = len(set(m.nodes)) > 1
@@ -115,7 +119,8 @@ class Communicator(Ending, RegisteredMemory):
         self._shrunk = False
         if isinstance(bootstrap, (MpiBootstrap, SharedBootstrap)):
             bootstrap.on_wait = self._core.look  # a death ends these waits, too
-        self._begin(self._core, bootstrap, self._registrations.forget)
+        traces = observe(self._core, settings, m.identity, self.rank, self.size)
+        self._begin(self._core, bootstrap, partial(_forget, self._registrations, traces))
 
     def _algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int, ordered: bool) -> int:
         ordered = (ordered or self.deterministic) and op is not None
@@ -215,15 +220,7 @@ class Communicator(Ending, RegisteredMemory):
         return self._core.plan(call.arguments, call.result)
 
     def explain(self, collective: str, nbytes: int, dtype: Any = "float32") -> Explanation:
-        """Return which algorithm and transport a call would take, and why.
-
-        Parameters
-        ----------
-        collective : str
-        nbytes : int
-            Of the large side.
-        dtype : dtype-like
-        """
+        """Return which algorithm and transport a call would take, and why; `nbytes` is of the large side."""
         return Explanation.of(self, collective, nbytes, dtype_of(dtype))
 
     @announced
@@ -256,3 +253,9 @@ def _build(size: int, nodes: Sequence[int], links: Sequence[float], code: int, n
     if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
         verify(schedule)
     return schedule.nchunks, schedule.tables
+
+
+def _forget(registrations: Registrations, traces: Sequence[TraceFile]) -> None:
+    registrations.forget()
+    for trace in traces:
+        trace.close()

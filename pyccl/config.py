@@ -85,6 +85,12 @@ def _optional_count(text: str) -> int | None:
     return value
 
 
+def _switch(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError(text)
+    return text == "1"
+
+
 def _optional_path(text: str) -> Path | None:
     return None if text == "none" else Path(text).expanduser()
 
@@ -179,6 +185,27 @@ class Settings:
         "yield",
         "block",
         help_="How a rank waits for others: polling, giving up its time slice, or sleeping in the kernel.",
+    )
+    stall: float = _variable(
+        "STALL",
+        _seconds,
+        "60",
+        "a number of seconds above 0",
+        "After how long in one wait a warning names the ranks that are waited for.",
+    )
+    trace: Path | None = _variable(
+        "TRACE",
+        _optional_path,
+        "none",
+        "none, or the path of a folder",
+        "Where each communicator of each rank writes what it did, for `python -m pyccl.trace`.",
+    )
+    debug: bool = _variable(
+        "DEBUG",
+        _switch,
+        "0",
+        "0 or 1",
+        "`1` raises when an array that an asynchronous operation uses is written, or used by another operation.",
     )
     node_size: int | None = _variable(
         "NODE_SIZE",

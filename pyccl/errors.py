@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "CommError",
+    "ConcurrentWrite",
     "ConfigError",
     "Error",
     "MismatchError",
@@ -26,6 +27,10 @@ class ConfigError(Error, ValueError):
 
 class CommError(Error):
     """A communication failed."""
+
+
+class ConcurrentWrite(CommError):
+    """Under ``PYCCL_DEBUG=1``: somebody wrote an array while an asynchronous operation used it."""
 
 
 class MismatchError(CommError):

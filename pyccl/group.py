@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pyccl import _core
 from pyccl.errors import CommError
+from pyccl.in_flight import InFlight
 from pyccl.operations import Operations
 from pyccl.point_to_point import Exchange, PointToPoint, messages_of
 
@@ -122,6 +123,7 @@ class Groups(Operations, PointToPoint):
     """A communicator's way to run its operations: at once, or by handing them to the group that is being recorded."""
 
     _recording: OperationGroup | None = None
+    _in_flight: InFlight | None = None
     _closed: bool
 
     def _check_open(self) -> None:
@@ -134,12 +136,17 @@ class Groups(Operations, PointToPoint):
     def _exchange(self, call: Exchange) -> Any:
         if self._recording is not None:
             return self._recording._exchange(call)
-        self._core.launch(messages_of([call]), [])
+        messages = messages_of([call])
+        if self._in_flight is not None:
+            self._in_flight.check_messages(call)
+        self._core.launch(messages, [])
         return call.result
 
-    def _exchange_async(self, call: Exchange) -> _core.Work:
+    def _exchange_async(self, call: Exchange) -> Any:
         if self._recording is not None:
             return self._recording._exchange_async(call)
+        if self._in_flight is not None:
+            return self._in_flight.exchange(self._core, call, messages_of([call]))
         return self._core.launch_async(messages_of([call]), [], call.result)
 
     def group(self, *, asynchronous: bool = False) -> OperationGroup:

@@ -46,6 +46,8 @@ class Membership:
         Seconds to poll before blocking.
     yields : int
         How often to yield before blocking.
+    identity : str
+        The same on every rank of this communicator, and of no other one.
     links : tuple of float
         Rate of each node's link in bytes/s, as `PYCCL_LINKS` has it on the node's lowest rank; 1.0 where it is unset.
     """
@@ -59,6 +61,7 @@ class Membership:
     crowded: bool
     spin: float
     yields: int
+    identity: str
     links: tuple[float, ...] = (1.0,)
 
 
@@ -105,7 +108,8 @@ def join(bootstrap: Bootstrap, settings: Settings) -> Membership:
     """
     rank, size = bootstrap.rank, bootstrap.size
     if size == 1:
-        return Membership((0,), (0,), (os.getpid(),), None, None, len(os.sched_getaffinity(0)), False, _SPIN, 0)
+        cores, alone = len(os.sched_getaffinity(0)), os.urandom(16).hex()
+        return Membership((0,), (0,), (os.getpid(),), None, None, cores, False, _SPIN, 0, alone)
     own = _core.Segment.create(size)
     record = _RECORD.pack(
         os.getpid(), own.fd, os.getsid(0), _autogrouped(), own.nonce, _host_hint(rank, settings), _affinity(),
@@ -161,5 +165,6 @@ def _describe(
         crowded=crowded,
         spin=spin,
         yields=yields,
+        identity=peers[0][4].hex(),
         links=tuple(peers[leader][7] for leader in order),
     )

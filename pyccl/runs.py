@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from pyccl import _core
 from pyccl.calls import RESOLVERS, Resolved
 from pyccl.errors import CommError
 from pyccl.group import Groups
@@ -24,10 +23,12 @@ class Runs(Groups):
         self._core.run(call.arguments)
         return call.result
 
-    def _submit(self, collective: str, *args: Any, **options: Any) -> _core.Work:
+    def _submit(self, collective: str, *args: Any, **options: Any) -> Any:
         if self._recording is not None:
             return self._recording._submit(collective)
         call = self._resolve(collective, args, options)
+        if self._in_flight is not None:
+            return self._in_flight.submit(self._core, collective, call)
         return self._core.submit(call.arguments, call.result)
 
     def _resolve(
@@ -37,7 +38,10 @@ class Runs(Groups):
         with self._refusing() if announce else contextlib.nullcontext():
             if collective not in RESOLVERS:
                 raise ValueError(f"collective must be one of {', '.join(RESOLVERS)}, got {collective!r}")
-            return RESOLVERS[collective](self._group(), *args, **options)
+            call = RESOLVERS[collective](self._group(), *args, **options)
+            if self._in_flight is not None:
+                self._in_flight.check(collective, call)
+            return call
 
     @contextlib.contextmanager
     def _refusing(self) -> Iterator[None]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import struct
 import warnings
@@ -20,6 +22,11 @@ from pyccl.bench.options import UsageError, parse
 from pyccl.bench.units import parse_size
 from pyccl.collectives import COLLECTIVES
 from pyccl.errors import ConfigError
+from pyccl.flight import FlightRecord
+from pyccl.trace import read_file
+from pyccl.trace.chrome import chrome_trace
+from pyccl.trace.format import Header
+from pyccl.trace.merge import merge
 from pyccl.tuning import Tuning
 from tests import fuzz
 
@@ -58,6 +65,23 @@ def test_command_lines(seconds: float) -> None:
 
     flags = [b"--collective all_reduce --sizes 8,64K --dtype float32", b"--min 8 --max 1M --budget 3 --iters 7 --plan"]
     fuzz.run(flags, read, (UsageError, SystemExit), seconds)  # type: ignore[arg-type]
+
+
+def test_traces(tmp_path: Path, seconds: float) -> None:
+    header = Header("pyccl-trace", 1, "c" * 32, 0, 2, "host", "boot", 11, 100.0, 1e9, 0, "close")
+    done = FlightRecord(
+        1, 1, "all_reduce", "sum", "float32", 4, 16, "ring", -1, 0, "done", 1.0, 1.0, 2.0, "a.py:1", "", 1e9
+    )
+    lost = FlightRecord(2, 2, "send", "", "int8", 4, 4, "", 1, 7, "failed", 2.0, None, 3.0, "", "rank 1 died", None)
+    lines = [json.dumps(dataclasses.asdict(line)).encode() + b"\n" for line in (header, done, lost)]
+
+    def read(data: bytes) -> None:
+        path = tmp_path / "rank0.jsonl"
+        path.write_bytes(data)
+        log = read_file(path)
+        chrome_trace(merge([log]))
+
+    fuzz.run([lines[0], b"".join(lines)], read, (ConfigError,), seconds)
 
 
 def test_sizes(seconds: float) -> None:

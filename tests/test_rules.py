@@ -24,8 +24,9 @@ LAYERS = (
     "schedule", "algorithms", "cost", "sim", "tuning", "choice",
     "checks", "calls", "same",
     "launcher", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap", "survivors",
-    "methods", "ending", "operations", "point_to_point", "group", "explain", "runs", "registration",
-    "communicator", "world", "__init__", "bench", "launch",
+    "flight", "tracing", "observing",
+    "methods", "ending", "operations", "point_to_point", "in_flight", "group", "explain", "runs", "registration",
+    "communicator", "world", "__init__", "bench", "launch", "trace", "doctor",
 )  # fmt: skip
 
 

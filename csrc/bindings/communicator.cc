@@ -94,18 +94,32 @@ Prepared resolve_or_refuse(PyCommunicator& self, const Arguments& a) {
   }
 }
 
-PyWork submit(PyCommunicator& self, const Arguments& a, py::object result) {
+/// `watcher`, unless it is None, is told by the thread that runs the operation when it begins and when it has ended.
+PyWork submit(PyCommunicator& self, const Arguments& a, py::object result, py::object watcher) {
   self.check_open();
   auto prepared = std::make_shared<Prepared>(resolve_or_refuse(self, a));
   auto keep = hold(py::make_tuple(a.input, a.output, result));
-  auto work = self.progress().submit([&core = self.core(), prepared, keep] { core.execute(*prepared); });
+  const std::uint64_t ticket = self.core().enter(prepared->call, FlightState::Queued, self.place());
+  const auto observer = watcher.is_none() ? nullptr : hold(std::move(watcher));
+  const auto tell = [observer](const char* method) {
+    if (!observer) return;
+    const py::gil_scoped_acquire gil;
+    observer->attr(method)();
+  };
+  auto work = self.progress().submit([&core = self.core(), prepared, keep, ticket, tell] {
+    tell("started");
+    core.execute(*prepared, ticket);
+    tell("finished");
+  });
   return {std::move(work), std::move(result)};
 }
 
 py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype& dtype, std::vector<py::ssize_t> shape,
                    std::int64_t bytes, double timeout) {
   const auto made = std::make_shared<std::shared_ptr<Region>>();  // outlives a call that a signal ends
-  self->in_turn([core = &self->core(), made, bytes, timeout] { *made = core->allocate(bytes, timeout); });
+  const std::uint64_t ticket = self->enter(kAllocate, bytes);
+  self->in_turn(
+      [core = &self->core(), made, bytes, timeout, ticket] { *made = core->allocate(bytes, timeout, ticket); });
   const std::shared_ptr<Region> region = *made;
   self->core().regions().add(region);
   struct Owner {
@@ -125,7 +139,8 @@ std::uint32_t adopt(PyCommunicator& self, std::uintptr_t address, std::int64_t b
   const bool known = self.core().regions().overlaps(data, bytes);
   const std::string why = known ? "x is registered already, or shares bytes with an array that is" : "";
   std::shared_ptr<Region> region;
-  self.in_turn([&] { region = self.core().adopt(data, bytes, why, timeout); });
+  const std::uint64_t ticket = self.enter(kRegister, bytes);
+  self.in_turn([&] { region = self.core().adopt(data, bytes, why, timeout, ticket); });
   const std::uint32_t number = region->id;
   self.core().regions().add(std::move(region));
   return number;
@@ -178,7 +193,9 @@ void register_communicator(py::module_& m) {
       .def_property_readonly("algorithm", &PyPlan::algorithm);
   py::class_<Arguments>(m, "Arguments")
       .def(py::init(&arguments), "kind"_a, "op"_a, "algorithm"_a, "root"_a, "input"_a, "output"_a, "count"_a,
-           "counts"_a, "send_counts"_a, "recv_counts"_a, "factor"_a, "user"_a, "details"_a, "note"_a, "timeout"_a);
+           "counts"_a, "send_counts"_a, "recv_counts"_a, "factor"_a, "user"_a, "details"_a, "note"_a, "timeout"_a)
+      .def_readonly("input", &Arguments::input)
+      .def_readonly("output", &Arguments::output);
   py::class_<PyCommunicator, std::shared_ptr<PyCommunicator>> communicator(m, "Communicator");
   communicator
       .def(py::init([](int rank, int size, std::vector<int> nodes, double timeout, std::int64_t cache_bytes,
@@ -221,7 +238,7 @@ void register_communicator(py::module_& m) {
           "kind"_a, "registered"_a, "nbytes"_a)
       .def(
           "run", [](PyCommunicator& c, const Arguments& a) { c.execute(resolve_or_refuse(c, a)); }, "arguments"_a)
-      .def("submit", &submit, "arguments"_a, "result"_a)
+      .def("submit", &submit, "arguments"_a, "result"_a, "watcher"_a = py::none())
       .def(
           "plan",
           [](const std::shared_ptr<PyCommunicator>& c, const Arguments& a, py::object result) {
@@ -231,7 +248,8 @@ void register_communicator(py::module_& m) {
       .def(
           "agree_to_split",
           [](PyCommunicator& c, double timeout) {
-            c.in_turn([core = &c.core(), timeout] { core->agree_to_split(timeout); });
+            const std::uint64_t ticket = c.enter(kSplit);
+            c.in_turn([core = &c.core(), timeout, ticket] { core->agree_to_split(timeout, ticket); });
           },
           "timeout"_a)
       .def("refuse", &PyCommunicator::refuse, "reason"_a, "timeout"_a)

@@ -7,6 +7,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "comm/work.h"
@@ -63,9 +65,23 @@ class PyCommunicator : public std::enable_shared_from_this<PyCommunicator> {
   void transfer(std::vector<MessageCall> messages, pybind11::handle arrays);
   /// Queues messages; they join those queued directly before.
   std::shared_ptr<Work> issue(std::vector<MessageCall> messages, std::shared_ptr<pybind11::object> keep);
-  /// While recording, and once closed, the shortcuts around Python's argument checks are off.
+  /// Who is told of long waits and failures, and asked where the user's call stands: on every call if `always`, else
+  /// only in a wait that has become long. `place()` returns "file:line".
+  struct Observers { pybind11::function place, stalled, failed; };
+  void observe(double stall, bool always, bool debug, Observers observers);
+  /// Where the user calls from, 0 when it is not to be known; needs the GIL.
+  std::int32_t place() { return places_always_ ? find_place() : 0; }
+  /// Enters an operation that is no collective of the user's in the record.
+  std::uint64_t enter(std::uint8_t kind, std::int64_t count = 0) {
+    FlightEntry entry;
+    entry.kind = kind;
+    entry.count = count;
+    return core_.flight().open(entry, progress_.busy() ? FlightState::Queued : FlightState::Running, place());
+  }
+  const std::string& place_name(std::int32_t index) const { return places_.at(static_cast<std::size_t>(index)); }
+  /// While recording or debugging, and once closed, the shortcuts around Python's argument checks are off.
   void record(bool on) { recording_ = on; }
-  bool shortcuts() const { return !recording_ && !closed_; }
+  bool shortcuts() const { return !recording_ && !closed_ && !debug_; }
   /// Queues `operation` and waits for it, looking at signals: one that raises ends all that is queued. What the
   /// operation uses must belong to it. Needs the GIL released.
   void run_queued(std::function<void()> operation);
@@ -77,6 +93,9 @@ class PyCommunicator : public std::enable_shared_from_this<PyCommunicator> {
   void orphan();
 
  private:
+  void poll();
+  std::int32_t find_place();
+  void notify(const pybind11::function& observer, std::string text);
   [[noreturn]] void refuse_closed() const;
   std::shared_ptr<Failures> failures_ = std::make_shared<Failures>();
   Communicator core_;
@@ -84,6 +103,10 @@ class PyCommunicator : public std::enable_shared_from_this<PyCommunicator> {
   bool closed_ = false, orphaned_ = false;
   pybind11::function build_;
   bool recording_ = false;
+  bool places_always_ = false, debug_ = false;
+  Observers observers_;
+  std::vector<std::string> places_{""};
+  std::unordered_map<std::string, std::int32_t> place_indices_{{"", 0}};
   struct Remembered {
     std::uint64_t generation = 0;
     std::shared_ptr<const Prepared> prepared;

@@ -42,8 +42,11 @@ std::optional<MessageCall> fast_side(PyCommunicator& self, bool sends, PyObject*
 bool fast_message(PyCommunicator& self, bool sends, PyObject* const* args) {
   if (!self.shortcuts()) return false;
   const auto call = fast_side(self, sends, args[0], args[1], args[2]);
-  if (call) self.transfer({*call}, args[0]);
-  return call.has_value();
+  if (!call) return false;
+  std::vector<MessageCall> messages{*call};
+  self.core().enter(messages, FlightState::Running, self.place());
+  self.transfer(std::move(messages), args[0]);
+  return true;
 }
 
 bool fast_sendrecv(PyCommunicator& self, PyObject* const* args) {
@@ -53,7 +56,9 @@ bool fast_sendrecv(PyCommunicator& self, PyObject* const* args) {
   if (!out || !in) return false;
   const auto *a = static_cast<const char*>(out->data), *b = static_cast<const char*>(in->data);
   if (a < b + Envelope::of(*in, 0).bytes && b < a + Envelope::of(*out, 0).bytes) return false;
-  self.transfer({*out, *in}, py::make_tuple(py::handle(args[0]), py::handle(args[2])));
+  std::vector<MessageCall> messages{*out, *in};
+  self.core().enter(messages, FlightState::Running, self.place());
+  self.transfer(std::move(messages), py::make_tuple(py::handle(args[0]), py::handle(args[2])));
   return true;
 }
 
@@ -87,6 +92,8 @@ PyMethodDef message_method(const char* name, PyObject* (*function)(PyObject*, Py
 struct Calls {
   std::vector<MessageCall> messages;
   std::vector<Prepared> collectives;
+  std::uint64_t group = 0;             // the number in the record of its beginning
+  std::vector<std::uint64_t> tickets;  // of the collectives
   std::shared_ptr<py::object> keep;
 };
 
@@ -100,6 +107,14 @@ Calls unpack(PyCommunicator& self, const std::vector<PyMessage>& messages, const
   }
   for (const py::handle plan : plans) calls.collectives.push_back(plan.cast<const PyPlan&>().prepared());
   check_own_messages(calls.messages, self.core().rank());
+  const std::int32_t place = self.place();
+  if (!calls.collectives.empty()) {
+    calls.group = self.enter(kGroup, static_cast<std::int64_t>(calls.collectives.size()));
+  }
+  self.core().enter(calls.messages, FlightState::Queued, place);
+  for (const Prepared& p : calls.collectives) {
+    calls.tickets.push_back(self.core().enter(p.call, FlightState::Queued, place));
+  }
   calls.keep = hold(py::make_tuple(arrays, plans, result));
   return calls;
 }
@@ -119,9 +134,11 @@ void run(Communicator& core, const Calls& calls) {
       if (!first) first = std::current_exception();
     }
   };
-  if (!calls.collectives.empty()) core.agree_to_group(calls.collectives.size());
+  if (!calls.collectives.empty()) core.agree_to_group(calls.collectives.size(), calls.group);
   if (!calls.messages.empty()) attempt([&] { core.transfer(calls.messages); });
-  for (const Prepared& p : calls.collectives) attempt([&] { core.execute(p); });
+  for (std::size_t i = 0; i < calls.collectives.size(); ++i) {
+    attempt([&] { core.execute(calls.collectives[i], calls.tickets[i]); });
+  }
   if (first) std::rethrow_exception(first);
 }
 
@@ -176,7 +193,9 @@ std::shared_ptr<Work> PyCommunicator::issue(std::vector<MessageCall> messages, s
 
 void register_point_to_point(py::module_& m) {
   py::class_<PyMessage>(m, "Message")
-      .def(py::init(&make_message), "sends"_a, "peer"_a, "tag"_a, "array"_a, "timeout"_a);
+      .def(py::init(&make_message), "sends"_a, "peer"_a, "tag"_a, "array"_a, "timeout"_a)
+      .def_property_readonly("sends", [](const PyMessage& m) { return m.call.sends; })
+      .def_readonly("array", &PyMessage::array);
   const py::object communicator = m.attr("Communicator");
   py::class_<PyCommunicator, std::shared_ptr<PyCommunicator>>(communicator)
       .def("launch", &launch, "messages"_a, "plans"_a)

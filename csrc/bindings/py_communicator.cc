@@ -58,7 +58,7 @@ std::shared_ptr<py::object> hold(py::object object) {
 PyCommunicator::PyCommunicator(Communicator::Setup setup, std::unique_ptr<shm::Node> node,
                                std::shared_ptr<Remote> remote, std::vector<Link> links, py::function build)
     : core_(std::move(setup), std::move(node), std::move(remote), std::move(links)), build_(std::move(build)) {
-  core_.set_poll(check_signals);
+  core_.set_poll([this] { poll(); });
 }
 
 Prepared PyCommunicator::resolve(const Call& call) {
@@ -105,7 +105,8 @@ void PyCommunicator::in_turn(const std::function<void()>& operation) {
 }
 
 void PyCommunicator::refuse(const std::string& reason, double timeout) {
-  in_turn([this, reason, timeout] { core_.refuse(reason, timeout); });
+  const std::uint64_t ticket = enter(kAborted);
+  in_turn([this, reason, timeout, ticket] { core_.refuse(reason, timeout, ticket); });
 }
 
 const py::object& PyPlan::run() {
@@ -131,10 +132,12 @@ void PyCommunicator::refuse_closed() const {
 
 void PyCommunicator::execute(const Prepared& prepared) {
   check_open();
+  const FlightState state = progress_.busy() ? FlightState::Queued : FlightState::Running;
+  const std::uint64_t ticket = core_.enter(prepared.call, state, place());
   const NoGil nogil;
   try {
-    if (!progress_.busy()) return core_.execute(prepared);
-    run_queued([this, copy = std::make_shared<Prepared>(prepared)] { core_.execute(*copy); });
+    if (!progress_.busy()) return core_.execute(prepared, ticket);
+    run_queued([this, copy = std::make_shared<Prepared>(prepared), ticket] { core_.execute(*copy, ticket); });
   } catch (const CommError&) {
     if (core_.health().broken()) failures_->seen();
     throw;

@@ -104,6 +104,7 @@ void Communicator::act_on(const Verdict& v, const Fingerprint& mine) const {
 
 /// Returns once `wanted` is done; `others` move on meanwhile.
 void Communicator::settle(Pending& wanted, Pending& others, int from, const Deadline& deadline) {
+  ++settles_;
   for (int spins = 0; !wanted.empty(); ++spins) {
     others.test();
     if (wanted.test() || spins < deadline.looks()) continue;
@@ -111,6 +112,10 @@ void Communicator::settle(Pending& wanted, Pending& others, int from, const Dead
     nanosleep(&pause, nullptr);
     if (spins % 256 != 0) continue;
     deadline.poll();
+    stall_.look(settles_, [&](const std::string& time) {
+      return "operation #" + std::to_string(sequence_) + " has waited " + time + " for rank " + std::to_string(from) +
+             ", which is on another node";
+    });
     if (deadline.remaining() > 0) continue;
     report_missing({from}, describe_missing({from}));
     throw Unheard({from});

@@ -67,7 +67,7 @@ void Communicator::share(Region& region, const shm::Descriptor& memory, std::int
   confirm(mine, failure, deadline);
 }
 
-std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeout) {
+std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeout, std::uint64_t ticket) {
   auto region = std::make_shared<Region>();
   region->bytes = bytes;
   const std::int64_t mapped = std::max<std::int64_t>(bytes, 1);
@@ -82,12 +82,12 @@ std::shared_ptr<Region> Communicator::allocate(std::int64_t bytes, double timeou
     failure = error.what();
   }
   if (!failure.empty()) {
-    refuse("comm.empty failed: " + failure, timeout);
+    refuse("comm.empty failed: " + failure, timeout, ticket);
     throw CommError("comm.empty: " + failure);
   }
   region->shared_begin = region->own;
   region->shared_end = region->own + bytes;
-  guarded(timeout, [&](const Deadline& deadline) {
+  guarded(timeout, ticket, [&](const Deadline& deadline) {
     region->bases.assign(static_cast<std::size_t>(setup_.size), nullptr);
     region->bases[setup_.rank] = region->own;
     Fingerprint mine;

@@ -17,7 +17,7 @@ Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::sh
         health_.look();
         if (interrupt_) interrupt_();
       }),
-      exchange_(setup_.rank, setup_.size, node_.get(), remote_.get(), setup_.timeout, &poll_) {
+      exchange_(setup_.rank, setup_.size, node_.get(), remote_.get(), setup_.timeout, &poll_, flight_) {
   if (static_cast<int>(setup_.nodes.size()) != setup_.size)
     throw std::invalid_argument("nodes must name a node per rank");
   spans_nodes_ = std::any_of(setup_.nodes.begin(), setup_.nodes.end(), [&](int n) { return n != setup_.nodes[0]; });
@@ -142,8 +142,8 @@ void Communicator::run_agreed(const Prepared& p, const Deadline& deadline, const
   engine_.run(*p.staged, bind(p, layout), deadline, {}, false, static_cast<int>(sequence_ % 4096));
 }
 
-void Communicator::execute(const Prepared& p) {
-  guarded(p.call.timeout, [&](const Deadline& deadline) {
+void Communicator::execute(const Prepared& p, std::uint64_t ticket) {
+  guarded(p.call.timeout, ticket, [&](const Deadline& deadline) {
     try {
       run(p, deadline);
     } catch (const Unheard& error) {
@@ -156,14 +156,14 @@ void Communicator::execute(const Prepared& p) {
   });
 }
 
-void Communicator::agree_to_split(double timeout) { agree_to(kSplit, 0, timeout); }
+void Communicator::agree_to_split(double timeout, std::uint64_t ticket) { agree_to(kSplit, 0, timeout, ticket); }
 
-void Communicator::agree_to_group(std::size_t collectives) {
-  agree_to(kGroup, static_cast<std::int64_t>(collectives), -1);
+void Communicator::agree_to_group(std::size_t collectives, std::uint64_t ticket) {
+  agree_to(kGroup, static_cast<std::int64_t>(collectives), -1, ticket);
 }
 
-void Communicator::agree_to(std::uint8_t kind, std::int64_t count, double timeout) {
-  guarded(timeout, [&](const Deadline& deadline) {
+void Communicator::agree_to(std::uint8_t kind, std::int64_t count, double timeout, std::uint64_t ticket) {
+  guarded(timeout, ticket, [&](const Deadline& deadline) {
     if (setup_.size == 1) return;
     Fingerprint mine;
     mine.kind = kind;
@@ -173,8 +173,9 @@ void Communicator::agree_to(std::uint8_t kind, std::int64_t count, double timeou
   });
 }
 
-void Communicator::refuse(const std::string& reason, double timeout) {
-  guarded(timeout, [&](const Deadline& deadline) {
+void Communicator::refuse(const std::string& reason, double timeout, std::uint64_t ticket) {
+  guarded(timeout, ticket, [&](const Deadline& deadline) {
+    flight_.fail(ticket, reason);
     if (setup_.size == 1) return;
     Fingerprint mine;
     mine.kind = kAborted;

@@ -11,10 +11,12 @@
 
 #include "comm/call.h"
 #include "comm/exchange.h"
+#include "comm/flight.h"
 #include "comm/health.h"
 #include "comm/registered.h"
 #include "core/error.h"
 #include "engine/fingerprint.h"
+#include "engine/stall.h"
 #include "shm/node.h"
 
 namespace pyccl {
@@ -58,6 +60,20 @@ class Communicator {
   double timeout() const { return setup_.timeout; }
   /// Called in every wait, at least every 50 ms; may throw.
   void set_poll(std::function<void()> poll) { interrupt_ = std::move(poll); }
+  /// Who hears of waits that last longer than `stall` seconds, and of operations that fail. Called by the thread that
+  /// runs the operation.
+  void set_observer(double stall, Stall::Report stalled, std::function<void(const Error&)> failed);
+
+  Flight& flight() { return flight_; }
+  /// Enters what is about to be called in the record; with the GIL, like Flight::open.
+  std::uint64_t enter(const Call& call, FlightState state, std::int32_t place) {
+    return flight_.open(FlightEntry::of(call, setup_.size), state, place);
+  }
+  void enter(std::vector<MessageCall>& messages, FlightState state, std::int32_t place) {
+    for (MessageCall& m : messages) m.ticket = flight_.open(FlightEntry::of(m), state, place);
+  }
+  /// The number in the record of the collective that runs; 0 if none does.
+  std::uint64_t running() const { return running_.load(std::memory_order_relaxed); }
   Health& health() { return health_; }
   /// Any thread, at any time: every rank's present and later operations raise PeerAborted with the reason.
   void abort(const std::string& reason) { give_up(shm::Broken::Aborted, reason); }
@@ -81,15 +97,16 @@ class Communicator {
   /// Looks everything up; needs the GIL. When a program is missing returns false and leaves the call that wants it,
   /// with its algorithm, in `prepared.call`.
   bool prepare(Prepared& prepared);
-  /// Runs it; any thread, without the GIL. Calls are serialised in the order in which they come.
-  void execute(const Prepared& prepared);
+  /// Runs it; any thread, without the GIL. Calls are serialised in the order in which they come. `ticket` is the number
+  /// in the record that `enter` has given, here and below.
+  void execute(const Prepared& prepared, std::uint64_t ticket);
   /// Takes part in the next operation by refusing it: its peers raise PeerAborted(rank, reason), nothing is moved.
-  void refuse(const std::string& reason, double timeout);
+  void refuse(const std::string& reason, double timeout, std::uint64_t ticket);
 
   /// Returns once all ranks have come to split; what they do then is the bootstrap's.
-  void agree_to_split(double timeout);
+  void agree_to_split(double timeout, std::uint64_t ticket);
   /// The same for a group of `collectives`: one that a rank cannot launch, none does.
-  void agree_to_group(std::size_t collectives);
+  void agree_to_group(std::size_t collectives, std::uint64_t ticket);
 
   /// Sends and receives; returns when all are done. They progress together, each pair of ranks in its order.
   void transfer(std::vector<MessageCall> messages);
@@ -98,10 +115,10 @@ class Communicator {
   void wake();
 
   /// Collective: memory of `bytes` bytes on every rank, mapped by all ranks of the node.
-  std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout);
+  std::shared_ptr<Region> allocate(std::int64_t bytes, double timeout, std::uint64_t ticket);
   /// Collective: makes private memory registered where it lies. `why` is a reason, known to the caller, to refuse it.
   /// Throws std::invalid_argument where this rank's memory does not allow it; nothing has changed after any exception.
-  std::shared_ptr<Region> adopt(void* data, std::int64_t bytes, std::string why, double timeout);
+  std::shared_ptr<Region> adopt(void* data, std::int64_t bytes, std::string why, double timeout, std::uint64_t ticket);
   /// Makes it private again; on this rank alone, at any time. Throws CommError when memory is short.
   void release(Region& region);
   /// How many operations have gone without the staging area.
@@ -134,7 +151,7 @@ class Communicator {
   bool runs_direct(const Prepared& prepared) const;
   void run_direct(const Prepared& prepared, const Deadline& deadline, int tag);
   Fingerprint fingerprint(const Prepared& prepared) const;
-  void agree_to(std::uint8_t kind, std::int64_t count, double timeout);
+  void agree_to(std::uint8_t kind, std::int64_t count, double timeout, std::uint64_t ticket);
   void add_note(const Call& call);
   void run(const Prepared& prepared, const Deadline& deadline);
   void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);
@@ -157,14 +174,22 @@ class Communicator {
   void give_up(shm::Broken kind, const std::string& reason);
   void await_word();
   void break_with(const std::exception& error);
+  void tell(const std::exception& error);
   [[noreturn]] void time_out(const Fingerprint& mine, const Unheard& error, const Deadline& deadline) const;
   void drive(const std::shared_ptr<Job>& job, Batch* batch);
-  void guarded(double timeout, const std::function<void(const Deadline&)>& operation);
+  void guarded(double timeout, std::uint64_t ticket, const std::function<void(const Deadline&)>& operation);
+  void perform(double timeout, std::uint64_t ticket, const std::function<void(const Deadline&)>& operation);
 
   Setup setup_;
   std::unique_ptr<shm::Node> node_;
   std::shared_ptr<Remote> remote_;
   Engine engine_;
+  Flight flight_;
+  std::atomic<std::uint64_t> running_ = 0;
+  bool told_ = false;  // what has broken the communicator
+  std::function<void(const Error&)> failed_;
+  Stall stall_;  // of waits for other nodes
+  std::uint64_t settles_ = 0;
   Health health_;
   std::function<void()> interrupt_, poll_, carry_;
   Exchange exchange_;

@@ -58,19 +58,22 @@ bool Batch::end() {
   return ended_;
 }
 
-void Batch::fail(const std::exception_ptr& error) {
+void Batch::fail(const std::exception_ptr& error, const char* text, Flight& flight) {
   std::deque<std::shared_ptr<Job>> jobs;
   {
     const std::lock_guard lock(mutex_);
     ended_ = true;
     jobs.swap(jobs_);
   }
-  for (const auto& job : jobs) job->work->complete(error);
+  for (const auto& job : jobs) {
+    for (const MessageCall& m : job->messages) flight.fail(m.ticket, text);
+    job->work->complete(error);
+  }
 }
 
 Exchange::Exchange(int rank, int size, shm::Node* node, Remote* remote, double timeout,
-                   const std::function<void()>* poll)
-    : rank_(rank), node_(node), remote_(remote), timeout_(timeout), poll_(poll),
+                   const std::function<void()>* poll, Flight& flight)
+    : rank_(rank), node_(node), remote_(remote), timeout_(timeout), poll_(poll), flight_(flight),
       channels_(2 * static_cast<std::size_t>(size)) {}
 
 Exchange::Channel& Exchange::channel(const MessageCall& message) {
@@ -93,7 +96,8 @@ void Exchange::admit(std::shared_ptr<Job> job) {
     if (m.peer == rank_) continue;
     Channel& c = channel(m);
     if (c.queue.empty()) busy_.push_back(&c);
-    c.queue.push_back({start(m, ++c.sequence), &j, Deadline(m.timeout >= 0 ? m.timeout : timeout_, poll_)});
+    flight_.begin(m.ticket, ++c.sequence);
+    c.queue.push_back({start(m, c.sequence), &j, Deadline(m.timeout >= 0 ? m.timeout : timeout_, poll_)});
     remote_items_ += on_node(m.peer) ? 0 : 1;
     ++j.unfinished;
   }
@@ -110,6 +114,10 @@ void Exchange::copy_own(Job& job) {
       if (from.bytes > 0) std::memmove(m.data, sent->data, static_cast<std::size_t>(from.bytes));
     } else if (job.mismatch.empty()) {
       job.mismatch = mismatch_text(rank_, from, to);
+    }
+    for (const MessageCall* side : {static_cast<const MessageCall*>(&*sent), &m}) {
+      flight_.begin(side->ticket, 0);
+      land(*side, from.fits(to) ? "" : job.mismatch);
     }
     ++sent;
   }
@@ -134,7 +142,14 @@ bool Exchange::advance() {
   return moved;
 }
 
+void Exchange::land(const MessageCall& message, const std::string& mismatch) const {
+  if (mismatch.empty()) flight_.land(message.ticket);
+  else flight_.fail(message.ticket, mismatch);
+}
+
 void Exchange::settle(Item& item) {
+  ++settled_;
+  land(item.transfer->message(), item.transfer->mismatch());
   remote_items_ -= on_node(item.transfer->peer()) ? 0 : 1;
   Job& job = *item.job;
   if (job.mismatch.empty()) job.mismatch = item.transfer->mismatch();
@@ -161,9 +176,11 @@ void Exchange::run(Batch* batch) {
   }
 }
 
-void Exchange::abandon(const std::exception_ptr& error) {
+void Exchange::abandon(const std::exception_ptr& error, const char* text) {
   for (const auto& c : channels_) {
-    if (c) c->queue.clear();
+    if (!c) continue;
+    for (const Item& item : c->queue) land(item.transfer->message(), text);
+    c->queue.clear();
   }
   busy_.clear();
   remote_items_ = 0;
@@ -221,6 +238,17 @@ void Exchange::look_around() {
   } catch (const PeerLost& error) {
     if (busy_.empty()) throw;
     throw PeerLost(error.what() + (" during " + busy_.front()->queue.front().transfer->describe()), error.rank);
+  }
+  if (!busy_.empty()) {
+    stall_.look(settled_, [&](const std::string& time) {
+      std::string text;
+      for (const Channel* c : busy_) {
+        const Transfer& t = *c->queue.front().transfer;
+        text +=
+            (text.empty() ? "" : "; ") + t.describe() + " has waited " + time + " for rank " + std::to_string(t.peer());
+      }
+      return text;
+    });
   }
   for (const Channel* c : busy_) {
     for (const Item& item : c->queue) {

@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "comm/flight.h"
 #include "comm/work.h"
 #include "engine/deadline.h"
+#include "engine/stall.h"
 #include "engine/transfer.h"
 #include "engine/transport.h"
 #include "shm/node.h"
@@ -38,8 +40,8 @@ class Batch {
   bool waiting() const { return waiting_.load(std::memory_order_seq_cst) > 0; }
   /// Ends the batch unless a job waits.
   bool end();
-  /// Ends it and fails what waits.
-  void fail(const std::exception_ptr& error);
+  /// Ends it and fails what waits, in the record as well.
+  void fail(const std::exception_ptr& error, const char* text, Flight& flight);
 
  private:
   std::mutex mutex_;
@@ -50,14 +52,17 @@ class Batch {
 
 class Exchange {
  public:
-  Exchange(int rank, int size, shm::Node* node, Remote* remote, double timeout, const std::function<void()>* poll);
+  Exchange(int rank, int size, shm::Node* node, Remote* remote, double timeout, const std::function<void()>* poll,
+           Flight& flight);
+
+  Stall& stall() { return stall_; }
 
   /// Starts a job behind the earlier messages of each pair.
   void admit(std::shared_ptr<Job> job);
   /// Returns when all that was admitted, and all that came with the batch, has ended. What it throws is fatal.
   void run(Batch* batch);
   /// Forgets everything after `run` has thrown.
-  void abandon(const std::exception_ptr& error);
+  void abandon(const std::exception_ptr& error, const char* text);
 
  private:
   struct Item {
@@ -84,6 +89,8 @@ class Exchange {
   bool advance();
   void settle(Item& item);
   void complete(Job& job);
+  /// An empty `mismatch` is a good end.
+  void land(const MessageCall& message, const std::string& mismatch) const;
   void wait(Patience& patience, const Batch* batch);
   void sleep(double seconds, const Batch* batch);
   void look_around();
@@ -95,10 +102,13 @@ class Exchange {
   Remote* const remote_;
   const double timeout_;
   const std::function<void()>* const poll_;
+  Flight& flight_;
   std::vector<std::unique_ptr<Channel>> channels_;  // 2 * peer + (1 for sends); made when first used
   std::vector<Channel*> busy_;
   std::vector<std::shared_ptr<Job>> jobs_;
   int remote_items_ = 0;
+  Stall stall_;
+  std::uint64_t settled_ = 0;
 };
 
 }  // namespace pyccl

@@ -46,10 +46,24 @@ void Communicator::break_with(const std::exception& error) {
 
 /// Every collective passes here: one at a time, numbered, and a failure that not all ranks share breaks the
 /// communicator.
-void Communicator::guarded(double timeout, const std::function<void(const Deadline&)>& operation) {
+void Communicator::guarded(double timeout, std::uint64_t ticket,
+                           const std::function<void(const Deadline&)>& operation) {
   const std::lock_guard lock(order_);
+  try {
+    perform(timeout, ticket, operation);
+  } catch (const std::exception& error) {
+    flight_.fail(ticket, error.what());
+    tell(error);
+    throw;
+  }
+  flight_.land(ticket);
+}
+
+void Communicator::perform(double timeout, std::uint64_t ticket,
+                           const std::function<void(const Deadline&)>& operation) {
   check_usable();
-  ++sequence_;
+  flight_.begin(ticket, ++sequence_);
+  running_.store(ticket, std::memory_order_relaxed);
   const Deadline deadline(timeout >= 0 ? timeout : setup_.timeout, &poll_, &carry_, looks_);
   struct Forget {  // what describes the operation ends with it
     shm::Node* node;

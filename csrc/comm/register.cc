@@ -26,7 +26,8 @@ std::int64_t start_in_file(const Region& region, std::uintptr_t page) {
 
 }  // namespace
 
-std::shared_ptr<Region> Communicator::adopt(void* data, std::int64_t bytes, std::string why, double timeout) {
+std::shared_ptr<Region> Communicator::adopt(void* data, std::int64_t bytes, std::string why, double timeout,
+                                            std::uint64_t ticket) {
   const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
   auto region = std::make_shared<Region>();
   region->adopted = true;
@@ -43,7 +44,7 @@ std::shared_ptr<Region> Communicator::adopt(void* data, std::int64_t bytes, std:
     why = std::string("x ") + error.what();
   }
   if (!why.empty()) {
-    refuse("ValueError: " + why, timeout);
+    refuse("ValueError: " + why, timeout, ticket);
     throw std::invalid_argument(why);
   }
   region->bases.assign(static_cast<std::size_t>(setup_.size), nullptr);
@@ -60,11 +61,11 @@ std::shared_ptr<Region> Communicator::adopt(void* data, std::int64_t bytes, std:
       failure = error.what();
     }
     if (!failure.empty()) {
-      refuse("comm.register failed: " + failure, timeout);
+      refuse("comm.register failed: " + failure, timeout, ticket);
       throw CommError("comm.register: " + failure);
     }
   }
-  guarded(timeout, [&](const Deadline& deadline) {
+  guarded(timeout, ticket, [&](const Deadline& deadline) {
     Fingerprint mine;
     mine.kind = kRegister;
     mine.count = bytes;

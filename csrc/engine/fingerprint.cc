@@ -28,6 +28,7 @@ const char* name(OpKind op) {
 }
 
 std::string describe(const Fingerprint& f, const std::string& algorithm) {
+  if (f.kind == kAborted) return "a refused call #" + std::to_string(f.sequence);
   if (f.kind == kAllocate) return "empty(" + std::to_string(f.count) + " bytes) #" + std::to_string(f.sequence);
   if (f.kind == kRegister) return "register(" + std::to_string(f.count) + " bytes) #" + std::to_string(f.sequence);
   if (f.kind == kGroup) {

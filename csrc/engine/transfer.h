@@ -15,8 +15,9 @@ struct MessageCall {
   std::int32_t tag = 0;
   DataType dtype = DataType::U8;
   std::int64_t count = 0;
-  void* data = nullptr;  // only read by a sender
-  double timeout = -1;   // seconds, < 0: the communicator's
+  void* data = nullptr;      // only read by a sender
+  double timeout = -1;       // seconds, < 0: the communicator's
+  std::uint64_t ticket = 0;  // its number in the communicator's record
 };
 
 /// Travels ahead of the data, and back when the receiver expected something else. Plain bytes.

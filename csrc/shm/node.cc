@@ -152,6 +152,8 @@ void Node::check() {
     outage().raise();
   }
   deadline_->poll();
+  stall_.look(meeting_,
+              [&](const std::string& time) { return what() + " has waited " + time + ": " + describe_missing(late); });
   if (deadline_->remaining() > 0) return;
   const std::string text =
       what() + " timed out after " + format_seconds(deadline_->seconds()) + ": " + describe_missing(late);

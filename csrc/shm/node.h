@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/stall.h"
 #include "engine/transport.h"
 #include "shm/layout.h"
 #include "shm/memory.h"
@@ -86,6 +87,8 @@ class Node final : public Local, private Interrupt {
   /// Whether the rank's process is gone. A system call.
   bool died(int rank) const;
 
+  Stall& stall() { return stall_; }
+
   const std::vector<int>& ranks() const { return ranks_; }
   const WaitPolicy& policy() const { return policy_; }
 
@@ -116,6 +119,7 @@ class Node final : public Local, private Interrupt {
   const Deadline* deadline_ = nullptr;
   const Fingerprint* operation_ = nullptr;
   const char* algorithm_ = "";
+  Stall stall_;
 };
 
 }  // namespace pyccl::shm

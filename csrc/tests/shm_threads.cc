@@ -82,10 +82,11 @@ void step(Communicator& comm, int index, int algorithm) {
   p.call.algorithm = algorithm;
   p.call.input = p.call.output = x.data();
   p.call.count = index % 7 == 6 && rank == 0 ? count + 1 : count;
-  if (index % 5 == 4 && rank == size - 1) return comm.refuse("for a test", -1);
+  if (index % 5 == 4 && rank == size - 1)
+    return comm.refuse("for a test", -1, comm.flight().open({}, FlightState::Running));
   check(comm.prepare(p), "no program", rank, index);
   try {
-    comm.execute(p);
+    comm.execute(p, comm.enter(p.call, FlightState::Running, 0));
   } catch (const PeerAborted&) {
     return check(index % 5 == 4, "unexpected refusal", rank, index);
   } catch (const MismatchError&) {
