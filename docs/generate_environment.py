@@ -1,4 +1,4 @@
-"""Write docs/generated/environment.md from the one definition of every variable."""
+"""Write docs/environment.md from the one definition of every variable; the tests hold the two together."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from pathlib import Path
 
 from pyccl import config
 
-TARGET = Path(__file__).parent / "generated" / "environment.md"
+TARGET = Path(__file__).parent / "environment.md"
+HEAD = """# Environment
+
+Variables are read when `pyccl.init()` or `pyccl.Communicator` is called; their arguments override them. A value
+that is not allowed raises `ConfigError` on the rank that has it and `PeerAborted` on the others; an unknown name that
+begins with `PYCCL_` is warned about. Set a variable for all ranks alike.
+"""
 
 
 def page() -> str:
-    """Return the tables as Markdown."""
-    lines = ["| variable | default | allowed | meaning |", "|---|---|---|---|"]
+    """Return the page as Markdown."""
+    lines = [HEAD, "| variable | default | allowed | meaning |", "|---|---|---|---|"]
     lines += [f"| `{v.name}` | {v.default} | {v.allowed} | {v.help} |" for v in config.variables().values()]
     lines += [
         "",
@@ -25,5 +31,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(page(), encoding="utf-8")

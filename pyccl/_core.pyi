@@ -191,7 +191,7 @@ class Communicator(_Object):
         spin: float,
         yields: int,
         remote: Remote | None,
-        build: Callable[[int, str, int], tuple[int, Sequence[_Array]]],
+        build: Callable[[int, str, int], tuple[int, Sequence[_Array], int]],
         links: Sequence[tuple[int, int]] = ...,
     ) -> None: ...
     def send(self, x: Any, dest: Any, tag: Any, /) -> bool: ...

@@ -54,7 +54,7 @@ def _call(
         check_op(op, name_of(dtype))
         user = op.address(name_of(dtype))
         details = op.fingerprint ^ (not op.commutative)
-        note = f"op={op.name}" + ("" if op.commutative else ", not commutative") if details else ""
+        note = f"op={op.name} {op.fingerprint:08x}" + ("" if op.commutative else ", not commutative") if details else ""
     if counts and counts == split(count, comm.size):
         counts = ()  # said or not, it is the same operation
     if counts:

@@ -72,10 +72,8 @@ def seconds(timeout: float | None) -> float:
     """Return a timeout in seconds, -1 for the communicator's own."""
     if timeout is None:
         return -1.0
-    try:
-        value = float(timeout)
-    except (TypeError, ValueError):
-        value = math.nan
+    real = isinstance(timeout, (int, float, np.integer, np.floating)) and not isinstance(timeout, bool)
+    value = float(timeout) if real else math.nan
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
     return value

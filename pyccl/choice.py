@@ -11,7 +11,7 @@ from pyccl.errors import ConfigError
 from pyccl.ops import Op
 from pyccl.tuning import Rows, Tuning
 
-__all__ = ["algorithm_code", "hand_thresholds"]
+__all__ = ["algorithm_code", "check_overrides", "hand_thresholds"]
 
 # What replaces an algorithm that adds in an order of its own: up to so many bytes the first, then the second.
 _SHORT = 32 << 10
@@ -20,6 +20,20 @@ _IN_RANK_ORDER = {
     "reduce_scatter": ("direct", "direct"),
     "reduce": ("direct", "scatter_reduce"),
 }
+
+
+def check_overrides(overrides: Mapping[str, str], *, deterministic: bool) -> None:
+    """Raise ConfigError if ``PYCCL_ALGORITHM`` names what does not exist, or adds in another order than it must."""
+    for collective, name in overrides.items():
+        try:
+            get_algorithm(collective, name)
+        except ValueError as error:
+            raise ConfigError(f"PYCCL_ALGORITHM: {error}") from None
+        if deterministic and not keeps_order(collective, name):
+            raise ConfigError(
+                f"PYCCL_ALGORITHM names {name} for {collective}, which does not add in rank order, as "
+                f"deterministic=True asks"
+            )
 
 
 def hand_thresholds(
@@ -37,11 +51,6 @@ def hand_thresholds(
             rows = table[name]
             if name in overrides:
                 rows = ((2**62, overrides[name]),)
-                if deterministic and not keeps_order(name, overrides[name]):
-                    raise ConfigError(
-                        f"PYCCL_ALGORITHM names {overrides[name]} for {name}, which does not add in rank order, as "
-                        f"deterministic=True asks"
-                    )
             elif deterministic:
                 rows = in_rank_order(name, rows)
             codes = []

@@ -8,12 +8,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from pyccl import _core, algorithms, config, membership
+from pyccl import _core, algorithms, membership
 from pyccl.arrays import dtype_of, resolve
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
-from pyccl.checks import flag, seconds, split_arguments
+from pyccl.checks import seconds, split_arguments
 from pyccl.choice import algorithm_code, hand_thresholds
-from pyccl.collectives import COLLECTIVES
 from pyccl.ending import Ending
 from pyccl.errors import CommError
 from pyccl.explain import Explanation
@@ -21,10 +20,11 @@ from pyccl.in_flight import InFlight
 from pyccl.links import connect
 from pyccl.methods import announced
 from pyccl.observing import Observed, observe
+from pyccl.opening import Opening
 from pyccl.ops import Op
+from pyccl.programs import build_program
 from pyccl.registration import RegisteredMemory, Registrations
 from pyccl.same import compare, digests
-from pyccl.schedule import verify
 from pyccl.shared_bootstrap import SharedBootstrap
 from pyccl.survivors import Regroup, regroup_mpi
 from pyccl.tracing import TraceFile
@@ -33,7 +33,6 @@ from pyccl.tuning import Tuning
 __all__ = ["Communicator"]
 
 log = logging.getLogger("pyccl")
-_NAMES = tuple(COLLECTIVES)
 _CACHE_BYTES = 32 << 20
 
 
@@ -63,29 +62,30 @@ class Communicator(Ending, RegisteredMemory, Observed):
     """
 
     def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None, deterministic: bool = False) -> None:
-        settings = config.load()
-        limit = settings.timeout if timeout is None else seconds(timeout)
+        opening = Opening.read(timeout, deterministic)
+        limit = opening.timeout
         source = world_bootstrap(limit) if mpi_comm is None else MpiBootstrap(mpi_comm, timeout=limit)
-        self._start(source, settings, timeout, deterministic)
+        opening.agree(source)
+        self._start(source, opening)
 
     @classmethod
     def from_bootstrap(
         cls, bootstrap: Bootstrap, *, timeout: float | None = None, deterministic: bool = False
     ) -> Communicator:
         """Return the communicator of the ranks behind any `pyccl.bootstrap.Bootstrap`. Collective."""
-        seconds(timeout)
+        opening = Opening.read(timeout, deterministic)
+        opening.agree(bootstrap)
         self = cls.__new__(cls)
-        self._start(bootstrap, config.load(), timeout, deterministic)
+        self._start(bootstrap, opening)
         return self
 
-    def _start(
-        self, bootstrap: Bootstrap, settings: config.Settings, timeout: float | None, deterministic: bool
-    ) -> None:
-        self.deterministic: bool = flag(deterministic, "deterministic")
+    def _start(self, bootstrap: Bootstrap, opening: Opening) -> None:
+        settings = opening.settings
+        self._opening = opening
         self._bootstrap = bootstrap
         self._settings = settings
         self._in_flight = InFlight() if settings.debug else None
-        self._timeout = settings.timeout if timeout is None else timeout
+        self._timeout = opening.timeout
         m = self._membership = membership.join(bootstrap, settings)
         several = len(set(m.nodes)) > 1
         self._core = _core.Communicator(
@@ -102,15 +102,10 @@ class Communicator(Ending, RegisteredMemory, Observed):
             yields=m.yields,
             remote=bootstrap.remote() if several else None,
             # not a method: the core must not keep its owner alive
-            build=partial(_build, bootstrap.size, m.nodes, m.links),
+            build=partial(build_program, bootstrap.size, m.nodes, m.links),
             links=connect(bootstrap, m.nodes) if several else [],
         )
-        self.rank: int = bootstrap.rank
-        self.size: int = bootstrap.size
-        self.nodes: tuple[int, ...] = m.nodes
-        self.node_rank: int = m.node_ranks.index(self.rank)
-        self.node_size: int = len(m.node_ranks)
-        self.tuning = Tuning.load(settings.tuning)
+        self._rank, self._size = bootstrap.rank, bootstrap.size
         for _, name in sorted(algorithms.known()):  # the same codes on every rank
             self._core.algorithm_index(name)
         hand_thresholds(self._core, self.tuning, settings.algorithm, m.nodes, deterministic=self.deterministic)
@@ -121,6 +116,41 @@ class Communicator(Ending, RegisteredMemory, Observed):
             bootstrap.on_wait = self._core.look  # a death ends these waits, too
         traces = observe(self._core, settings, m.identity, self.rank, self.size)
         self._begin(self._core, bootstrap, partial(_forget, self._registrations, traces))
+
+    @property
+    def rank(self) -> int:
+        """This process, from 0 to `size` - 1."""
+        return self._rank
+
+    @property
+    def size(self) -> int:
+        """How many ranks there are."""
+        return self._size
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The node of every rank; nodes are numbered by their lowest rank."""
+        return self._membership.nodes
+
+    @property
+    def node_rank(self) -> int:
+        """This process among those of its node."""
+        return self._membership.node_ranks.index(self._rank)
+
+    @property
+    def node_size(self) -> int:
+        """How many ranks this node has."""
+        return len(self._membership.node_ranks)
+
+    @property
+    def tuning(self) -> Tuning:
+        """Which algorithm serves which size."""
+        return self._opening.tuning
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether all contributions are combined in rank order."""
+        return self._opening.deterministic
 
     def _algorithm_code(self, collective: str, name: str, op: Op | None, nbytes: int, ordered: bool) -> int:
         ordered = (ordered or self.deterministic) and op is not None
@@ -189,7 +219,7 @@ class Communicator(Ending, RegisteredMemory, Observed):
 
     def _rebuild(self, bootstrap: Bootstrap) -> Communicator:
         comm = Communicator.__new__(Communicator)
-        comm._start(bootstrap, self._settings, self._timeout, self.deterministic)
+        comm._start(bootstrap, self._opening)
         return comm
 
     @announced
@@ -244,15 +274,6 @@ class Communicator(Ending, RegisteredMemory, Observed):
 
     def __repr__(self) -> str:
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"
-
-
-def _build(size: int, nodes: Sequence[int], links: Sequence[float], code: int, name: str, root: int) -> Any:
-    """Called by the core for an algorithm that it has not compiled yet."""
-    collective = _NAMES[code]
-    schedule = algorithms.build(collective, name, size, root=max(root, 0), nodes=nodes, links=links)
-    if not algorithms.get_algorithm(collective, name).function.__module__.startswith("pyccl.algorithms"):
-        verify(schedule)
-    return schedule.nchunks, schedule.tables
 
 
 def _forget(registrations: Registrations, traces: Sequence[TraceFile]) -> None:

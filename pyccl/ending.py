@@ -28,7 +28,6 @@ _open: weakref.WeakSet[Ending] = weakref.WeakSet()
 class Ending:
     """What a communicator does when it ends."""
 
-    rank: int
     _core: Core
     _closed = False
     _forked = False

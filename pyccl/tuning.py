@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyccl.algorithms import algorithms
 from pyccl.collectives import COLLECTIVES
 from pyccl.errors import ConfigError
 
@@ -82,11 +83,11 @@ def _situation(path: Path, key: str, data: Any) -> dict[str, Rows]:
     for name, rows in data.items():
         if name not in COLLECTIVES:
             raise ConfigError(f"tuning table {path}: {key} names an unknown collective {name!r}")
-        out[name] = _rows(f"tuning table {path}: {key}.{name}", rows)
+        out[name] = _rows(f"tuning table {path}: {key}.{name}", name, rows)
     return out
 
 
-def _rows(where: str, rows: Any) -> Rows:
+def _rows(where: str, collective: str, rows: Any) -> Rows:
     good = isinstance(rows, list) and rows and all(isinstance(row, list) and len(row) == 2 for row in rows)
     if not good:
         raise ConfigError(f"{where}: expected a list of [max_bytes, algorithm]")
@@ -95,6 +96,9 @@ def _rows(where: str, rows: Any) -> Rows:
         limit = UNLIMITED if limit is None else limit
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0 or not isinstance(algorithm, str):
             raise ConfigError(f"{where}: expected [max_bytes, algorithm], got {[limit, algorithm]}")
+        known = algorithms(collective)
+        if algorithm not in known:
+            raise ConfigError(f"{where}: {collective} has no algorithm {algorithm!r}, but {', '.join(known)}")
         if out and limit <= out[-1][0]:
             raise ConfigError(f"{where}: sizes must ascend, got {limit} after {out[-1][0]}")
         out.append((min(limit, UNLIMITED), algorithm))

@@ -190,3 +190,29 @@ def test_a_second_init_does_not_change_the_timeout():
             pyccl.init(timeout=60)
         with pytest.raises(ValueError, match="timeout must be a positive number"):
             pyccl.init(timeout=-1)
+
+
+BAD_ON_ONE = """
+import os
+if int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0"))) == 1:
+    os.environ["PYCCL_WAIT"] = "bad"
+import pyccl
+try:
+    pyccl.init(timeout=20)
+except (pyccl.ConfigError, pyccl.PeerAborted) as error:
+    print(f"{type(error).__name__} {error}\n", end="", flush=True)
+"""
+
+
+@pytest.mark.mpi
+def test_a_bad_variable_on_one_rank_is_told_to_all():
+    lines = sorted(mpi.mpirun(BAD_ON_ONE, 2).stdout.splitlines())
+    assert lines[0].startswith("ConfigError PYCCL_WAIT must be one of"), lines
+    assert lines[1].startswith("PeerAborted rank 1 could not open the communicator: ConfigError: PYCCL_WAIT"), lines
+
+
+def test_rank_and_size_cannot_be_written():
+    with pyccl.Communicator.from_bootstrap(SingleBootstrap()) as comm:
+        for name in ("rank", "size", "nodes", "node_rank", "node_size"):
+            with pytest.raises(AttributeError):
+                setattr(comm, name, 7)

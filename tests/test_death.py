@@ -252,3 +252,22 @@ def test_a_child_of_fork_is_refused_and_harms_nobody() -> None:
     for ended in processes.run(code, 2):
         assert ended.returncode == 0, ended
         assert ended.stdout.split("\n")[:2] == ["[]", "0"], ended
+
+
+def test_who_has_closed_is_not_waited_for() -> None:
+    code = """
+    comm = start()
+    comm.barrier()
+    if rank == 1:
+        comm.close()
+        time.sleep(3)
+    else:
+        began = time.monotonic()
+        print(outcome(lambda: comm.all_reduce(np.ones(3))))
+        print(time.monotonic() - began < 2)
+    """
+    for ended in (processes.run(code, 3)[rank] for rank in (0, 2)):
+        error, soon = ended.stdout.splitlines()
+        assert "PeerLost" in error, error
+        assert "rank 1 left before it finished all_reduce" in error, error
+        assert soon == "True"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -142,3 +143,13 @@ def test_marks_of_blocks(tmp_path: Path) -> None:
     assert not list(blocks("<!-- illustrative: needs a GPU -->\n```python\nz\n```\n"))
     with pytest.raises(ValueError, match="known are"):
         list(blocks("<!-- mpirun -np 3 -->\n```python\nz\n```\n"))
+
+
+def test_the_page_of_variables_is_what_the_code_says() -> None:
+    path = ROOT / "docs" / "generate_environment.py"
+    spec = importlib.util.spec_from_file_location("generate_environment", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.TARGET.read_text() == module.page(), "run python docs/generate_environment.py"

@@ -125,7 +125,7 @@ def test_tables_of_schedules(name: str, seconds: float) -> None:
         core = _core.Communicator(
             rank=rank, size=size, nodes=[0] * size, timeout=1.0, cache_bytes=1 << 20, segment=None, node_ranks=[rank],
             pids=[os.getpid()], crowded=False, spin=0.0, yields=0, remote=None,
-            build=lambda code, algorithm, root: (chunks, list(tables)),
+            build=lambda code, algorithm, root: (chunks, list(tables), 0),
         )  # fmt: skip
         try:
             core.set_choices(COLLECTIVES["all_reduce"].code, False, [(2**62, core.algorithm_index(name))])

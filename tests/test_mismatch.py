@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,10 @@ import numpy as np
 import pytest
 
 import pyccl
+from pyccl import algorithms
+from pyccl.collectives import COLLECTIVES
+from pyccl.programs import build_program
+from pyccl.schedule import Builder
 from tests import ranks
 
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
@@ -204,3 +209,47 @@ def test_registered_and_private_arrays_may_meet() -> None:
     for results in ranks.run(3, body):
         for start in range(0, len(results), 4):
             assert all(r == results[start] for r in results[start : start + 4]), start // 4
+
+
+def test_algorithms_of_one_name_and_several_bodies_are_a_mismatch() -> None:
+    """What a rank has registered is its own: a stale file, or a value that differs."""
+
+    def star(hub: int) -> Callable[[Builder], None]:
+        def function(b: Builder) -> None:
+            b.chunks(1)
+            others = [q for q in range(b.size) if q != hub]
+            if b.rank == hub:
+                b.recv_reduce(chunk=0, source=others)
+                b.send(chunk=0, dest=others)
+            else:
+                b.send(chunk=0, dest=hub)
+                b.recv(chunk=0, source=hub)
+
+        return function
+
+    def build(hub: int, count: int) -> tuple[int, Any, int]:
+        algorithms.register_algorithm("all_reduce", star(hub), name="star", replace=True)
+        try:
+            return build_program(SIZE, (0,) * SIZE, (1.0,), COLLECTIVES["all_reduce"].code, "star", -1)
+        finally:
+            algorithms.unregister_algorithm("all_reduce", "star")
+
+    digests = [build(hub, 1)[2] for hub in (0, 1, 0)]
+    assert digests[0] == digests[2] != digests[1]
+
+    def call_star(comm: pyccl.Communicator) -> BaseException | None:
+        with lock:  # threads share one registry: what stands there when the schedule is built is this rank's
+            algorithms.register_algorithm("all_reduce", star(comm.rank % 2), name="star", replace=True)
+            step = comm.plan("all_reduce", np.ones(3), algorithm="star")
+        error = ranks.outcome(step)
+        ranks.usable(comm)
+        return error
+
+    lock = threading.Lock()
+    algorithms.register_algorithm("all_reduce", star(0), name="star")
+    try:
+        for error in ranks.run(SIZE, call_star):
+            assert isinstance(error, pyccl.MismatchError), repr(error)
+            assert "with schedule" in str(error)
+    finally:
+        algorithms.unregister_algorithm("all_reduce", "star")

@@ -22,9 +22,9 @@ LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
     "schedule", "algorithms", "cost", "sim", "tuning", "choice",
-    "checks", "calls", "same",
+    "checks", "calls", "same", "programs",
     "launcher", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap", "survivors",
-    "flight", "tracing", "observing",
+    "flight", "tracing", "observing", "opening",
     "methods", "ending", "operations", "point_to_point", "in_flight", "group", "explain", "runs", "registration",
     "communicator", "world", "__init__", "bench", "launch", "trace", "doctor",
 )  # fmt: skip

@@ -30,6 +30,7 @@ Schedule make_schedule(const Communicator& core, Collective kind, int root, cons
   s.size = core.size();
   s.root = root;
   s.nchunks = built[0].cast<int>();
+  s.digest = built[2].cast<std::uint32_t>();
   if (s.nchunks < 1 || s.nchunks > kMaxChunks) {
     throw std::invalid_argument("a schedule has between 1 and " + std::to_string(kMaxChunks) + " chunks, got " +
                                 std::to_string(s.nchunks));

@@ -155,7 +155,7 @@ bool run_payload(const Tables& tables, int collective, int size, int root, int n
       tables.size() != ranks || inputs.size() != ranks || outputs.size() != ranks || nodes.size() != ranks ||
       counts.size() != static_cast<std::size_t>(nchunks))
     throw py::value_error("the parts of the payload do not fit each other");
-  Schedule schedule{static_cast<Collective>(collective), size, root, nchunks, decode(tables, size, nchunks)};
+  Schedule schedule{static_cast<Collective>(collective), size, root, nchunks, 0, decode(tables, size, nchunks)};
   kernels::Reduction how{DataType::F32, static_cast<OpKind>(op), nullptr};
   std::vector<const char*> from;
   std::vector<char*> to;

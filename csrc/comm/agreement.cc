@@ -1,6 +1,7 @@
 // Do all ranks run the same operation? On one node by comparing control lines; between nodes by dissemination.
 #include <algorithm>
 #include <bit>
+#include <cstdio>
 #include <cstring>
 
 #include "comm/verdict.h"
@@ -30,7 +31,7 @@ Fingerprint Communicator::fingerprint(const Prepared& p) const {
   f.root = call.root;
   f.count = call.send_counts.empty() ? call.count : 0;
   f.sequence = sequence_;
-  f.details = call.details;
+  f.details = call.details ^ p.digest;
   f.extent = p.staged_layout->largest;
   if (runs_direct(p)) {
     f.input_key = p.input_key;
@@ -45,8 +46,13 @@ std::string Communicator::describe_call(const Fingerprint& f) const {
 }
 
 /// Words for what the fingerprint only has a hash of; in the place of a refusal's reason.
-void Communicator::add_note(const Call& call) {
-  note_ = call.note;
+void Communicator::add_note(const Prepared& p) {
+  note_ = p.call.note;
+  if (p.digest != 0) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%sschedule %08x", note_.empty() ? "" : ", ", p.digest);
+    note_ += text;
+  }
   if (note_.empty() || !node_) return;
   const std::size_t n = std::min<std::size_t>(note_.size(), shm::kReasonBytes - 1);
   std::copy_n(note_.data(), n, node_->next_reason());

@@ -70,6 +70,7 @@ bool Communicator::prepare(Prepared& p) {
   if (found == programs_.end()) return false;
   Compiled& c = found->second;
   p.staged = c.staged;
+  p.digest = c.schedule.digest;
   const bool even = call.counts.empty() && call.send_counts.empty();
   if (!even || c.layout_count != call.count || !c.layout[0]) {
     c.layout[0] = std::make_shared<const Layout>(make_layout(call, setup_.rank, setup_.size, c.staged->nchunks));
@@ -101,7 +102,7 @@ Binding Communicator::bind(const Prepared& p, const Layout& layout) {
 
 void Communicator::run(const Prepared& p, const Deadline& deadline) {
   const Fingerprint mine = fingerprint(p);
-  if (mine.details != 0) add_note(p.call);
+  if (mine.details != 0) add_note(p);
   const bool uneven_all_to_all = !p.call.send_counts.empty();
   if (setup_.size == 1 || spans_nodes_ || uneven_all_to_all) return run_agreed(p, deadline, mine);
   node_->set_operation(&mine, algorithm_name(p.call.algorithm).c_str());

@@ -28,6 +28,7 @@ struct Prepared {
   Call call;
   std::shared_ptr<const Program> staged, direct;
   std::shared_ptr<const Layout> staged_layout, direct_layout;
+  std::uint32_t digest = 0;  // of users' schedules
   std::shared_ptr<Region> input_region, output_region;
   std::vector<char*> peer_inputs, peer_outputs;  // by rank; empty without a direct program
   std::vector<Edge> edges;                       // of registered arrays, this rank's
@@ -152,7 +153,7 @@ class Communicator {
   void run_direct(const Prepared& prepared, const Deadline& deadline, int tag);
   Fingerprint fingerprint(const Prepared& prepared) const;
   void agree_to(std::uint8_t kind, std::int64_t count, double timeout, std::uint64_t ticket);
-  void add_note(const Call& call);
+  void add_note(const Prepared& prepared);
   void run(const Prepared& prepared, const Deadline& deadline);
   void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);
   bool prepare_counts(Prepared& prepared);

@@ -57,6 +57,7 @@ bool Communicator::prepare_direct(Prepared& p, Compiled& staged, bool automatic)
     return false;
   }
   Compiled& d = other->second;
+  if (&d != &staged) p.digest ^= d.schedule.digest;
   const int index = access_index(access);
   if (!d.direct_tried[index]) {
     d.direct_tried[index] = true;

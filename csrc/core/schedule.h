@@ -24,6 +24,7 @@ inline constexpr int kMaxChunks = 1 << 22;
 struct Schedule {
   Collective collective;
   int size = 1, root = 0, nchunks = 1;
+  std::uint32_t digest = 0;  // of a user's algorithm, so that ranks that disagree about it notice; 0 of pyccl's own
   std::vector<std::vector<Step>> ranks;
 };
 

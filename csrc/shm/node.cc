@@ -142,7 +142,10 @@ void Node::check() {
   const std::vector<int> late = missing();
   const std::vector<int> dead = find_dead();
   // A rank may have gone after its part in this meeting; if the others are here, too, there is nothing to wait for.
-  const auto gone = std::find_if(late.begin(), late.end(), [&](int rank) { return died(rank); });
+  // Nor does one come that has closed the communicator, though its process may live on.
+  const auto gone = std::find_if(late.begin(), late.end(), [&](int rank) {
+    return died(rank) || fates_[rank].load(std::memory_order_acquire) == Fate::Left;
+  });
   const int lost = gone != late.end() ? *gone : dead.empty() ? -1 : dead.front();
   if (lost >= 0) {
     const bool left = fates_[lost].load() == Fate::Left;

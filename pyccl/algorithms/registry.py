@@ -104,7 +104,11 @@ def register_algorithm(
     >>> unregister_algorithm("broadcast", "chain")
     """
     row_of(collective)
-    label = name if name is not None else function.__name__
+    if not callable(function):
+        raise TypeError(f"function must be one that takes a Builder, got {type(function).__name__}")
+    if order not in ("rank", "schedule"):
+        raise ValueError(f'order must be "rank" or "schedule", got {order!r}')
+    label = name if name is not None else getattr(function, "__name__", type(function).__name__)
     if (collective, label) in _registry and not replace:
         raise ValueError(f"{collective} already has an algorithm {label!r}; pass replace=True to replace it")
     entry = Algorithm(collective, label, function, order, commutative_only, sizes, reference, symmetric)

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 class Communicator(Protocol):
     """The part of `pyccl.Communicator` that is timed."""
 
-    rank: int
-    size: int
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
 
     @property
     def nodes(self) -> Sequence[int]: ...  # node index of every rank
