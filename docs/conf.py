@@ -27,7 +27,7 @@ html_static_path = ["_static"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.header"]  # a generated page may begin at any level
+suppress_warnings = ["myst.header", "ref.python"]  # pages that begin at any level; `size` is of several classes
 
 default_role = "code"
 autodoc_member_order = "bysource"

@@ -192,7 +192,7 @@ def test_a_second_init_does_not_change_the_timeout():
             pyccl.init(timeout=-1)
 
 
-BAD_ON_ONE = """
+BAD_ON_ONE = r"""
 import os
 if int(os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0"))) == 1:
     os.environ["PYCCL_WAIT"] = "bad"
