@@ -78,9 +78,9 @@ def test_threshold_file_is_what_tuning_reads_and_keeps_other_situations(tmp_path
 
     path = tmp_path / "t.json"
     tune.write_table(path, {"version": 1, "machine": "m", "registered": {"broadcast": [(None, "direct")]}})
-    tune.write_table(path, {"version": 1, "machine": "m", "thresholds": {"all_reduce": [(64, "a"), (None, "b")]}})
+    tune.write_table(path, {"version": 1, "machine": "m", "thresholds": {"all_reduce": [(64, "tree"), (None, "ring")]}})
     table = Tuning.load(path)
-    assert [name for _, name in table.thresholds["all_reduce"]] == ["a", "b"]
+    assert [name for _, name in table.thresholds["all_reduce"]] == ["tree", "ring"]
     assert [name for _, name in table.registered["broadcast"]] == ["direct"]
 
 

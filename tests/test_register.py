@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from typing import Any
 
@@ -213,7 +214,11 @@ def test_a_timeout_leaves_the_array_valid() -> None:
             handle.close()
             assert (x == 5).all()
             assert moved(x) == 0
+            done.set()
+        else:
+            done.wait(10)  # who has closed would not be waited for
 
+    done = threading.Event()
     ranks.run(2, body)
 
 
@@ -225,7 +230,11 @@ def test_a_timeout_during_the_call_changes_nothing() -> None:
                 comm.register(x)
             assert moved(x) == 0
             assert np.array_equal(x, np.arange(20_000))
+            done.set()
+        else:
+            done.wait(10)
 
+    done = threading.Event()
     ranks.run(2, body, timeout=0.3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -80,13 +81,29 @@ def test_one_call_too_many_ends_at_its_deadline() -> None:
     def body(comm: pyccl.Communicator) -> BaseException | None:
         for _ in range(5):
             comm.all_reduce(np.ones(2))
-        return ranks.outcome(lambda: comm.barrier(timeout=SHORT)) if comm.rank == 1 else None
+        if comm.rank != 1:
+            done.wait(10)
+            return None
+        error = ranks.outcome(lambda: comm.barrier(timeout=SHORT))
+        done.set()
+        return error
 
+    done = threading.Event()
     errors = ranks.run(3, body)
     assert errors[0] is errors[2] is None
     assert isinstance(errors[1], pyccl.Timeout)
     assert errors[1].missing == (0, 2)
     assert "#6" in str(errors[1])
+
+
+def test_one_call_too_many_ends_at_once_where_the_others_have_closed() -> None:
+    def body(comm: pyccl.Communicator) -> BaseException | None:
+        comm.barrier()
+        return ranks.outcome(lambda: comm.barrier(timeout=60)) if comm.rank == 1 else None
+
+    error = ranks.run(3, body)[1]
+    assert isinstance(error, pyccl.PeerLost)
+    assert "left before it finished barrier() #2" in str(error)
 
 
 def test_lateness_within_the_timeout_is_no_error() -> None:
