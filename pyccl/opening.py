@@ -30,7 +30,7 @@ class Opening:
     """
 
     settings: config.Settings = field(default_factory=config.Settings)
-    timeout: float = 300.0
+    timeout: float = field(default_factory=lambda: config.Settings().timeout)
     deterministic: bool = False
     tuning: Tuning = field(default_factory=Tuning.load)
     error: Exception | None = None

@@ -41,6 +41,6 @@ def init(*, timeout: float | None = None, deterministic: bool | None = None) -> 
         if deterministic is not None and deterministic != existing.deterministic:
             raise ValueError(f"init() has been called already, with deterministic={existing.deterministic}")
         return existing
-    comm = Communicator(timeout=timeout, deterministic=bool(deterministic))
+    comm = Communicator(timeout=timeout, deterministic=False if deterministic is None else deterministic)
     _world[:] = [weakref.ref(comm)]
     return comm

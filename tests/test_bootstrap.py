@@ -182,6 +182,11 @@ def test_a_second_mpi_library_is_refused(tmp_path: Path) -> None:
     assert "ConfigError two MPI libraries in this process: mpi4py talks to Second MPI 1.0" in text
 
 
+def test_init_takes_no_word_for_a_flag():
+    with pytest.raises(TypeError, match="deterministic must be True or False, got str"):
+        pyccl.init(deterministic="no")
+
+
 def test_a_second_init_does_not_change_the_timeout():
     with pyccl.init(timeout=50) as comm:
         assert pyccl.init() is comm
