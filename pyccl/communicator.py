@@ -83,7 +83,6 @@ class Communicator(Ending, RegisteredMemory, Observed):
         settings = opening.settings
         self._opening = opening
         self._bootstrap = bootstrap
-        self._settings = settings
         self._in_flight = InFlight() if settings.debug else None
         self._timeout = opening.timeout
         m = self._membership = membership.join(bootstrap, settings)

@@ -65,7 +65,7 @@ class Explanation:
             crowded = f"yield {m.yields} times, then block" if m.yields else "block at once"
             how = crowded if m.crowded else "poll, then block"
             why += f"; {comm.node_size} ranks on {m.cores} cores: waiters {how}"
-        forced = comm._settings.algorithm.get(collective)
+        forced = comm._opening.settings.algorithm.get(collective)
         why += f"; {'PYCCL_ALGORITHM names the algorithm' if forced else 'thresholds from ' + comm.tuning.source}"
         registered = core.algorithm_name(core.choose(code, True, nbytes)) if transport == "shm" else None
         return cls(collective, nbytes, dtype.name, name, registered, transport, why)

@@ -16,6 +16,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pyccl.launcher import launched_rank
+
 __all__ = ["main"]
 
 USAGE = """\
@@ -33,7 +35,6 @@ examples:
   mpirun -disable-auto-cleanup -n 4 python -m pyccl.launch train.py --epochs 3     # MPICH
   mpirun --with-ft ulfm -n 4 python -m pyccl.launch train.py --epochs 3            # Open MPI"""
 
-_RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2)
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _LOST = "pyccl-lost"  # the name of a supervisor whose rank was killed; Linux keeps 15 characters
@@ -126,10 +127,8 @@ def _outlived(signals: _Signals) -> bool:
 
 
 def _name(environ: Mapping[str, str]) -> str:
-    for variable in _RANKS:
-        if environ.get(variable, "").isdecimal():
-            return f"rank {environ[variable]}"
-    return f"process {os.getpid()}"
+    rank = launched_rank(environ)
+    return f"process {os.getpid()}" if rank is None else f"rank {rank}"
 
 
 def _tell(text: str) -> None:

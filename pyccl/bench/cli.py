@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import traceback
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn
 
+from pyccl.launcher import find_launcher, launched_rank
+
 from . import interface, table
 from .buffers import OutOfMemoryError
 from .calibrate import calibrate, write_calibration
 from .cases import REDUCING, Case, make_cases
-from .options import Options, UsageError, launched_rank, launched_size, parse
+from .options import Options, UsageError, parse
 from .plot import write_plot
 from .report import describe, write_json
 from .sweep import sweep
@@ -36,15 +37,15 @@ def main(argv: Sequence[str] | None = None, connect: Callable[[], World] = inter
     try:
         options = parse(argv)
     except UsageError as error:
-        return refuse(error, launched_rank(os.environ))
+        return refuse(error, launched_rank() or 0)
     try:
         world = connect()
     except Exception:
-        abort(launched_rank(os.environ))
+        abort(launched_rank() or 0)
     try:
-        launched = launched_size(os.environ)
-        if launched is not None and launched != world.size:
-            raise UsageError(f"mpirun started {launched} ranks, MPI sees {world.size}: they are of different MPIs")
+        launcher = find_launcher()
+        if launcher is not None and launcher.size != world.size:
+            raise UsageError(f"mpirun started {launcher.size} ranks, MPI sees {world.size}: they are of different MPIs")
         status = run(world, options)
     except (UsageError, OutOfMemoryError) as error:  # every rank raises the same
         status = refuse(error, world.rank)

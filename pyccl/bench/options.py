@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+
+from pyccl.launcher import launched_rank
 
 from .cases import DTYPES, NAMES, OPS, defined
 from .models import MODELS
 from .units import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import IO
 
 LADDER = tuple(8 << k for k in (0, 3, 6, 9, 12, 15, 17, 19, 21, 23, 25, 27, 29))
@@ -69,24 +70,8 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
-        if message and launched_rank(os.environ) == 0:
+        if message and not launched_rank():
             (file or sys.stdout).write(message)
-
-
-def launched_rank(environ: Mapping[str, str]) -> int:
-    """Return the rank that the launcher gave this process, before MPI has started; 0 without a launcher."""
-    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"):
-        if environ.get(name, "").isdigit():
-            return int(environ[name])
-    return 0
-
-
-def launched_size(environ: Mapping[str, str]) -> int | None:
-    """Return how many ranks the launcher started, or None without a launcher."""
-    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
-        if environ.get(name, "").isdigit():
-            return int(environ[name])
-    return None
 
 
 def _names(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
