@@ -161,7 +161,7 @@ class Model:
         rate: Quantity | None = None, efficiency: float = EFFICIENCY, batch: int | None = None,
         micro_batches: int = 1, dtype: str | None = None, optimizer: str | None = None,
     ) -> Model:  # fmt: skip
-        """Return a model whose layers take their operations over ``rate * efficiency``, twice as many backward as forward.
+        """Return a model whose layers take their operations over ``rate * efficiency``, backward twice those of forward.
 
         Parameters
         ----------

@@ -31,8 +31,8 @@ _EMBEDDING = MappingProxyType({"rows": int, "dim": int, "ids": int, "zipf": floa
 def from_table(table: Mapping[str, Any]) -> Model:
     """Return what the section ``[model]`` describes.
 
-    It names a `preset` and a `device` or `rate`; or it has `layers` with `forward`, `backward` and `nbytes`; or `layers`
-    with `flops` and `parameters` (of one sample), and a device or rate. Options are those of `Model.preset`.
+    It names a `preset` and a `device` or `rate`; or it has `layers` with `forward`, `backward` and `nbytes`; or
+    `layers` with `flops` and `parameters` (of one sample), and a device or rate. Options are those of `Model.preset`.
 
     Raises
     ------

@@ -73,16 +73,15 @@ def rows_of(module: Any, example: Any) -> list[Row]:
 
 def _flops(torch: Any, layer: Any, inputs: Any, out: Any) -> float:
     """Return the operations of a forward pass; a multiplication with an addition is two."""
-    nn = torch.nn
+    nn, work = torch.nn, 0
     if isinstance(layer, nn.Linear):
-        return 2.0 * out.numel() * layer.in_features
-    if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        return 2.0 * out.numel() * layer.in_channels // layer.groups * prod(layer.kernel_size)
-    if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
-        return 2.0 * inputs[0].numel() * layer.out_channels // layer.groups * prod(layer.kernel_size)
-    if isinstance(layer, nn.MultiheadAttention):
+        work = out.numel() * layer.in_features
+    elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        work = out.numel() * layer.in_channels // layer.groups * prod(layer.kernel_size)
+    elif isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+        work = inputs[0].numel() * layer.out_channels // layer.groups * prod(layer.kernel_size)
+    elif isinstance(layer, nn.MultiheadAttention):
         query, key = inputs[0], inputs[1]
         tokens = key.shape[1] if layer.batch_first else key.shape[0]
-        width = layer.embed_dim
-        return 2.0 * (2 * query.numel() * width + 2 * key.numel() * width) + 4.0 * query.numel() * tokens
-    return 0.0
+        work = 2 * (query.numel() + key.numel()) * layer.embed_dim + 2 * query.numel() * tokens
+    return 2.0 * work
