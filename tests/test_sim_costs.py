@@ -92,6 +92,12 @@ def test_costs_are_found_once() -> None:
     assert network is not network_of(CLUSTERS["rails"])
 
 
+def test_what_would_take_all_memory_is_refused() -> None:
+    cluster = Cluster.switch(hosts=8192, nic="1 GB/s", latency="1 us")
+    with pytest.raises(ConfigError, match=r"67100672 pairs that exchange messages, more than .*choose another"):
+        Network(cluster).collective("all_reduce", "two_shot", 1 << 20)
+
+
 def test_one_rank_pays_nothing() -> None:
     assert Network(CLUSTERS["tree"]).collective("all_reduce", "ring", 1 << 20, np.arange(32)[:, None]).seconds == 0
 

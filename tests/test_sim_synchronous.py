@@ -264,6 +264,8 @@ def test_embeddings_go_by_all_to_all() -> None:
     assert move < result.makespan < move + model.seconds + 3 * ring(model.nbytes)
     assert {"all_to_all ids", "all_to_all vectors", "all_to_all gradients"} <= set(result.run.spans.kind)
     assert result.run.memory > 26.1e9 * 4 / 8
+    assert result.run.notes == ()
+    assert "embedding tables are left out" in simulate(SWITCH, model, "ring", steps=1).run.notes[0]
     rows_sum(result)
 
 

@@ -116,13 +116,11 @@ class Network:
         """Nobody shares links, so that one group stands for all."""
         latency, rate = self.cluster.uniform or (0.0, 0.0)
         alone = self.cluster if whole else Cluster.switch(groups.shape[1], rate, latency / 2)
-        result = simulate_collective(alone, collective, nbytes, algorithm=algorithm)
-        least = simulate_collective(alone, collective, 0, algorithm=algorithm).time
-        if whole:
-            moved = result.link_bytes
-        else:
-            moved = GroupPlay(self.cluster, collective, algorithm, groups[:1]).link_bytes(nbytes, groups)
-        return _cost(least, result.time, result.time, moved)
+        latency, seconds = (
+            simulate_collective(alone, collective, real, algorithm=algorithm).time for real in (0, nbytes)
+        )
+        moved = self._play(collective, algorithm, groups[:1]).link_bytes(nbytes, groups)
+        return _cost(latency, seconds, seconds, moved)
 
     def _rings(self, collective: str, nbytes: int, groups: Ints) -> Cost | None:
         ends = [
@@ -156,10 +154,14 @@ class Network:
         hosts = self.cluster.host_of[groups]
         apart = len(groups) > 1 and len(self.cluster.nodes) == 1 and bool((hosts == hosts[:, :1]).all())
         shown = groups[:1] if apart else groups  # groups inside equal hosts neither differ nor meet
-        key = (collective, algorithm, shown.shape, shown.tobytes())
-        play: GroupPlay = self._once(key, lambda: GroupPlay(self.cluster, collective, algorithm, shown))
-        latency = self._once((*key, "latency"), lambda: play.seconds(0, shared=False))
-        return _cost(latency, play.seconds(nbytes, shared=False), play.seconds(nbytes), play.link_bytes(nbytes, groups))
+        play = self._play(collective, algorithm, shown)
+        ends = (play.seconds(0, shared=False), play.seconds(nbytes, shared=False), play.seconds(nbytes))
+        return _cost(*ends, play.link_bytes(nbytes, groups))
+
+    def _play(self, collective: str, algorithm: str, groups: Ints) -> GroupPlay:
+        key = ("play", collective, algorithm, groups.shape, groups.tobytes())
+        play: GroupPlay = self._once(key, lambda: GroupPlay(self.cluster, collective, algorithm, groups))
+        return play
 
     def messages(self, source: Ints, destination: Ints, nbytes: int) -> Cost:
         """Return what messages of `nbytes` from `source[i]` to `destination[i]` cost that start together."""
