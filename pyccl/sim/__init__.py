@@ -5,6 +5,7 @@ from pyccl.sim.cluster import Cluster
 from pyccl.sim.collective import simulate_collective
 from pyccl.sim.distributions import Distribution
 from pyccl.sim.nodes import NodeType
+from pyccl.sim.recovery import Recovery
 from pyccl.sim.result import CollectiveResult
 from pyccl.sim.shared_link import push_pull
 from pyccl.sim.workers import Workers
@@ -14,6 +15,7 @@ __all__ = [
     "CollectiveResult",
     "Distribution",
     "NodeType",
+    "Recovery",
     "Workers",
     "push_pull",
     "quantity",
