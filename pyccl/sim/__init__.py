@@ -7,6 +7,7 @@ from pyccl.sim.distributions import Distribution
 from pyccl.sim.embedding import Embedding
 from pyccl.sim.model import Layer, Model
 from pyccl.sim.nodes import NodeType
+from pyccl.sim.recovery import Recovery
 from pyccl.sim.result import CollectiveResult
 from pyccl.sim.shared_link import push_pull
 from pyccl.sim.simulate import simulate
@@ -20,6 +21,7 @@ __all__ = [
     "Layer",
     "Model",
     "NodeType",
+    "Recovery",
     "Workers",
     "push_pull",
     "quantity",
