@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -18,7 +19,7 @@ from pyccl.sim.buckets import plan
 from pyccl.sim.job import CATEGORIES
 from pyccl.sim.model import Layer, Model
 from pyccl.sim.simulate import simulate
-from pyccl.sim.strategies import parse
+from pyccl.sim.strategies import parse, strategies
 from pyccl.sim.training_result import Result
 from tests.sim_workers import Given
 
@@ -218,6 +219,39 @@ def test_local_steps_are_waited_for_together(strategy: str) -> None:
 def test_a_strategy_that_does_not_suit_is_told_what_to_write(cluster: Cluster, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         simulate(cluster, MODEL, text, steps=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps must be a whole number from 1 to"),
+        ({"steps": 1 << 40}, "steps must be a whole number from 1 to"),
+        ({"steps": True}, "steps must be a whole number"),
+        ({"trace_steps": -1}, "trace_steps must be a whole number from 0"),
+        ({"steps": 1 << 20, "trace_steps": 1 << 20}, "more than 2097152; trace fewer steps"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        simulate(SWITCH, MODEL, "ring", **options)
+
+
+def test_a_round_longer_than_the_job_is_the_job() -> None:
+    result = simulate(SWITCH, MODEL, f"diloco:{10**9}", steps=100)
+    assert result.makespan == pytest.approx(100 * MODEL.seconds + ring(MODEL.nbytes), rel=1e-9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from(strategies()), value=st.one_of(st.none(), st.text(max_size=8), st.integers(-9, 10**12)),
+    options=st.dictionaries(st.sampled_from(["bucket", "stages", "ways", "overlap", "x"]), st.text(max_size=6)),
+)  # fmt: skip
+def test_any_text_is_a_strategy_or_an_error_that_says_so(name: str, value: Any, options: dict[str, str]) -> None:
+    text = name + ("" if value is None else f":{value}")
+    if options:
+        text += f"({', '.join(f'{key}={given}' for key, given in options.items())})"
+    with contextlib.suppress(ConfigError):
+        simulate(SWITCH, MODEL, text, steps=2)
 
 
 def test_a_colon_gives_the_first_option() -> None:
