@@ -25,7 +25,7 @@ def calibration_text(rows: list[list[object]], cores: object = 2) -> str:
 
 def shared_machine(ranks: int, nbytes: int, cores: int = 2) -> float:
     """Return what the collectives take on a machine that is as `Calibration.seconds` takes it to be."""
-    return 20e-6 * (ranks - 1) + 1e-9 * nbytes * (ranks - 1) / ranks * max(1.0, ranks / cores)
+    return 20e-6 * (ranks - 1 + max(0, ranks - cores)) + 1e-9 * nbytes * (ranks - 1) / ranks * max(1.0, ranks / cores)
 
 
 def test_a_calibration_predicts_other_sizes_and_more_ranks(tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ class Report:
         """
         try:
             from matplotlib.figure import Figure
+            from matplotlib.ticker import LogFormatter, LogLocator, NullLocator
         except ImportError:
             raise ConfigError("plot draws with matplotlib: install the extra plot") from None
         figure = Figure(figsize=(3.4 * len(self.parts), 3.6), layout="constrained")
@@ -114,6 +115,11 @@ class Report:
             axes.loglog(part.measured, part.predicted, ".", markersize=3)
             axes.set_title(f"{part.name}: mean error {part.errors.mean():.1%}", fontsize=9)
             axes.set_xlabel("measured, s")
+            marks = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if ends[1] < 30 * ends[0] else (1.0,)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(subs=marks))
+                axis.set_major_formatter(LogFormatter(minor_thresholds=(99, 99)))
+                axis.set_minor_locator(NullLocator())
         figure.axes[0].set_ylabel("predicted, s (band: ±10 %)")
         figure.suptitle(self.title, fontsize=10)
         figure.savefig(path, dpi=120)
