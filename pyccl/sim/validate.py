@@ -103,7 +103,7 @@ class Report:
         """
         try:
             from matplotlib.figure import Figure
-            from matplotlib.ticker import LogFormatter, LogLocator, NullLocator
+            from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
         except ImportError:
             raise ConfigError("plot draws with matplotlib: install the extra plot") from None
         figure = Figure(figsize=(3.4 * len(self.parts), 3.6), layout="constrained")
@@ -113,12 +113,12 @@ class Report:
             axes.fill_between(ends, ends / 1.1, ends * 1.1, color="0.9", linewidth=0)
             axes.loglog(ends, ends, color="0.5", linewidth=1)
             axes.loglog(part.measured, part.predicted, ".", markersize=3)
-            axes.set_title(f"{part.name}: mean error {part.errors.mean():.1%}", fontsize=9)
+            axes.set_title(f"{part.name}\nmean error {part.errors.mean():.1%}", fontsize=9)
             axes.set_xlabel("measured, s")
-            marks = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if ends[1] < 30 * ends[0] else (1.0,)
+            marks = (1.0, 1.5, 2.0, 3.0, 5.0) if ends[1] < 30 * ends[0] else (1.0,)
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(LogLocator(subs=marks))
-                axis.set_major_formatter(LogFormatter(minor_thresholds=(99, 99)))
+                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
                 axis.set_minor_locator(NullLocator())
         figure.axes[0].set_ylabel("predicted, s (band: ±10 %)")
         figure.suptitle(self.title, fontsize=10)
