@@ -229,14 +229,14 @@ def _transport(name: str, section: Any) -> Transport:
 def _observations(section: Any) -> tuple[Observed, ...]:
     if section is None:
         return ()
-    if list(section.get("columns", ())) != list(COLUMNS):
+    if section.get("columns") != list(COLUMNS):
         raise SettingError("columns", f"observed.columns must be {list(COLUMNS)}")
     rows = section.get("rows")
     if not isinstance(rows, list) or len(rows) > MAX_ROWS:
         raise SettingError("rows", f"observed.rows must be a list of at most {MAX_ROWS} rows")
     found = []
     for row in rows:
-        if not isinstance(row, list) or len(row) != len(COLUMNS) or row[0] not in _DIRECT:
+        if not isinstance(row, list) or len(row) != len(COLUMNS) or str(row[0]) not in _DIRECT:
             raise SettingError("rows", f"a row is [{', '.join(COLUMNS)}] of one of {', '.join(_DIRECT)}, got {row!r}")
         times = [_number(value, "rows") for value in row[3:]]
         if not all(times):

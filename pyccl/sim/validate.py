@@ -207,8 +207,12 @@ def validate_links(path: str | Path) -> Report:
     """
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
-        times = {(row["rate_bit_s"], row["hosts"], row["bytes"]): float(row["median_s"]) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        times = {
+            (float(row["rate_bit_s"]), int(row["hosts"]), int(row["bytes"])): float(row["median_s"]) for row in rows
+        }
+        if not all(1 < h < 4096 and 0 < n < 1 << 50 and 0 < t < 1e6 for (_, h, n), t in times.items()):
+            raise ValueError("hosts, bytes or seconds out of range")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: no file of benchmarks/shaped_links.py: {error!r}") from None
     own, fewer = [], []
     for (rate, hosts, nbytes), measured in times.items():
@@ -236,6 +240,8 @@ def _over_links(
         raise ConfigError(
             f"no times of {LINK_SIZES} bytes on {known} hosts at {rate:g} bit/s to calibrate with"
         ) from None
+    if network.beta == 0:
+        raise ConfigError(f"times on {known} hosts at {rate:g} bit/s do not grow with the size")
     cluster = Cluster.switch(hosts=hosts, nic=1 / network.beta, latency=network.alpha / 2)
     return simulate_collective(cluster, "all_reduce", nbytes, algorithm="hierarchical").time
 
