@@ -139,9 +139,47 @@ class SimNetwork(_Object):
     def settle(self, now: float) -> dict[int, float]: ...
     def rate(self, flow: int) -> float: ...
 
-def sim_push_pull(
-    compute: npt.NDArray[np.float64], push: float, pull: float, push_bandwidth: float, pull_bandwidth: float
-) -> npt.NDArray[np.float64]: ...
+class SimWires(_Object):
+    @staticmethod
+    def uniform(
+        slots: int, push: float, pull: float, up: float, down: float, limit: float, latency: float, apply: float
+    ) -> SimWires: ...
+
+class SimFlowWires(SimWires):
+    def __init__(
+        self,
+        slots: int,
+        servers: int,
+        capacity: npt.NDArray[np.float64],
+        latency: npt.NDArray[np.float64],
+        up: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        down: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        across: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        push: float,
+        pull: float,
+        state: float,
+        apply: float,
+        replicas: int,
+        dead: int,
+        dies: float,
+        recovery: float,
+    ) -> None: ...
+    @property
+    def link_bytes(self) -> npt.NDArray[np.float64]: ...
+
+def sim_train(
+    rule: PolicyRule,
+    wires: SimWires,
+    seconds: npt.NDArray[np.float64],
+    starts: npt.NDArray[np.float64],
+    local_steps: int,
+    rounds: int,
+    versions: int,
+    horizon: float,
+    trace_rounds: int,
+    most_rows: int,
+    most_events: int,
+) -> dict[str, Any]: ...
 def sim_payload(
     tables: Sequence[npt.NDArray[np.int32]],
     collective: int,

@@ -20,10 +20,10 @@ class Policy(ABC):
     def rule(self, workers: int) -> _core.PolicyRule:
         """Return the rule's state machine for `workers` workers, at version 0.
 
-        A worker ``request``-s to go on (True: it may; False: it will be in ``released`` after a later call),
-        ``begin``-s (returns the version that it reads), ``push``-es (returns a verdict: ``fate`` is "applied", "held" or
-        "dropped"; ``staleness``; ``weight``), and so on, until it ``leave``-s. ``released`` are the workers whom the last
-        push or leave lets go on, those among them whose work has become outdated.
+        A worker requests to go on (``request(worker)``; False: it will be in ``released`` after a later call), begins
+        (``begin(worker)`` returns the version that it reads), pushes (``push(worker)`` returns a verdict: ``fate`` is
+        "applied", "held" or "dropped"; ``staleness``; ``weight``), and so on, until it leaves (``leave(worker)``).
+        ``released`` are the workers whom the last push or leave lets go on, and those whose work it has made outdated.
 
         Raises
         ------
