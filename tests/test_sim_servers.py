@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_softsync_is_about_n_versions_stale(n: int) -> None:
 def test_mean_staleness_of_async_is_exact(workers: int, steps: int, seed: int, nbytes: float) -> None:
     """Workers that pull with their push: (sum of v_i - U) / U, v_i the version after worker i's last push."""
     log = train(shards(workers, nbytes=nbytes), Async(), random_seconds(workers, steps, seed), steps=steps).log
-    last = {worker: made for worker, made in zip(log["applied_worker"].tolist(), log["applied_made"], strict=True)}
+    last = dict(zip(log["applied_worker"].tolist(), log["applied_made"], strict=True))
     updates = workers * steps
     stale = (np.arange(len(log["staleness"])) * log["staleness"]).sum()
     assert stale == sum(last.values()) - updates
@@ -170,7 +171,7 @@ def test_a_busy_server_applies_one_push_after_the_other() -> None:
 def test_nobody_is_later_under_more_staleness(workers: int, steps: int, seed: int) -> None:
     times = random_seconds(workers, steps, seed)
     runs = [free(policy, times, steps) for policy in (SSP(0), SSP(1), SSP(2), SSP(steps))]
-    for stricter, looser in zip(runs, runs[1:], strict=False):
+    for stricter, looser in itertools.pairwise(runs):
         for worker in range(workers):
             assert (np.array(ends(looser, worker)) <= np.array(ends(stricter, worker)) + 1e-12).all()
     assert free(Sync(), times, steps).log["makespan"] == pytest.approx(runs[0].log["makespan"])
