@@ -139,6 +139,43 @@ class SimNetwork(_Object):
     def settle(self, now: float) -> dict[int, float]: ...
     def rate(self, flow: int) -> float: ...
 
+class SimDistribution:
+    def __init__(
+        self, kind: int, a: float = ..., b: float = ..., c: float = ..., table: Sequence[float] = ...
+    ) -> None: ...
+    def quantile(self, u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...
+
+def sim_philox(counter: Sequence[int], key: int) -> list[int]: ...
+def sim_uniform(seed: int, who: npt.NDArray[np.uint32], iteration: int, stream: int) -> npt.NDArray[np.float64]: ...
+def sim_draw(
+    compute: SimDistribution,
+    factors: Sequence[float],
+    slow: float,
+    enter: float,
+    leave: float,
+    seed: int,
+    workers: int,
+    first: int,
+    count: int,
+) -> npt.NDArray[np.float64]: ...
+
+class SimSeconds(_Object):
+    @staticmethod
+    def table(seconds: npt.NDArray[np.float64]) -> SimSeconds: ...
+    @staticmethod
+    def drawn(
+        compute: SimDistribution,
+        factors: Sequence[float],
+        slow: float,
+        enter: float,
+        leave: float,
+        seed: int,
+        workers: int,
+    ) -> SimSeconds: ...
+
+class SimSampling(_Object):
+    def __init__(self, clients: int, slots: int, cohorts: bool, seed: int, retry: float) -> None: ...
+
 class SimWires(_Object):
     @staticmethod
     def uniform(
@@ -170,7 +207,8 @@ class SimFlowWires(SimWires):
 def sim_train(
     rule: PolicyRule,
     wires: SimWires,
-    seconds: npt.NDArray[np.float64],
+    seconds: SimSeconds,
+    sampling: SimSampling | None,
     starts: npt.NDArray[np.float64],
     local_steps: int,
     rounds: int,

@@ -174,7 +174,7 @@ def train(
     slots, of_all = len(shards.workers), isinstance(policy, Sync)
     wires = shards.wires(slots, flows=flows)
     log = _core.sim_train(
-        policy.rule(slots), wires, seconds, starts=np.empty(0) if starts is None else starts, local_steps=1,
+        policy.rule(slots), wires, _core.SimSeconds.table(seconds), None, starts=np.empty(0) if starts is None else starts, local_steps=1,
         rounds=0 if of_all else steps, versions=steps if of_all else 0, horizon=horizon, trace_rounds=trace_steps,
         most_rows=most_rows, most_events=0,
     )  # fmt: skip
