@@ -39,6 +39,7 @@ class FlowWires final : public Wires {
   explicit FlowWires(FlowSetting setting);
 
   void send(std::uint32_t slot, std::uint32_t client, Way way, double now) override;
+  Split so_far(std::uint32_t slot, double now) override;
   void cancel(std::uint32_t slot, double now) override;
   double next(double other) override;
   bool advance(Arrival& arrival) override;

@@ -89,9 +89,12 @@ void Network::fix(Flow& flow, double rate) {
 
 void Network::grow() {
   auto& limited = part_flows_;
-  std::sort(limited.begin(), limited.end(), [&](int a, int b) {
-    return flows_[a].limit != flows_[b].limit ? flows_[a].limit < flows_[b].limit : a < b;
-  });
+  const auto differs = [&](int flow) { return flows_[flow].limit != flows_[limited.front()].limit; };
+  if (std::any_of(limited.begin(), limited.end(), differs)) {
+    std::sort(limited.begin(), limited.end(), [&](int a, int b) {
+      return flows_[a].limit != flows_[b].limit ? flows_[a].limit < flows_[b].limit : a < b;
+    });
+  }
   std::size_t next = 0;
   for (std::vector<int> full;;) {
     while (next < limited.size() && flows_[limited[next]].fixed) ++next;

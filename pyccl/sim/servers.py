@@ -18,7 +18,7 @@ from pyccl.sim.job import Applied, Floats, Ints, Run, Spans
 
 _SPANS = ("compute", "push", "wait", "pull", "replicate")  # csrc/sim/training_log.h
 _MOST_PARTS = 1 << 24
-_MOST_ROWS = 1 << 22  # of applied gradients: 128 MiB
+MOST_ROWS = 1 << 22  # of applied gradients: 128 MiB
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Trained:
 
 def train(
     shards: Shards, policy: Policy, seconds: Floats, *, steps: int, starts: Floats | None = None,
-    horizon: float = math.inf, trace_steps: int = 0, flows: bool = False, most_rows: int = _MOST_ROWS,
+    horizon: float = math.inf, trace_steps: int = 0, flows: bool = False, most_rows: int = MOST_ROWS,
 ) -> Trained:  # fmt: skip
     """Let workers compute, push, wait for the rule and pull.
 
