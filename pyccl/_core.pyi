@@ -182,6 +182,22 @@ class SimWires(_Object):
         slots: int, push: float, pull: float, up: float, down: float, limit: float, latency: float, apply: float
     ) -> SimWires: ...
 
+class SimGroupWires(SimWires):
+    def __init__(
+        self,
+        slots: int,
+        servers: int,
+        capacity: npt.NDArray[np.float64],
+        latency: npt.NDArray[np.float64],
+        up: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        down: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        push: float,
+        pull: float,
+        apply: float,
+    ) -> None: ...
+    @property
+    def groups(self) -> int: ...
+
 class SimFlowWires(SimWires):
     def __init__(
         self,

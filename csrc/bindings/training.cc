@@ -12,6 +12,7 @@
 #include "policy/rule.h"
 #include "sim/draws.h"
 #include "sim/flow_wires.h"
+#include "sim/group_wires.h"
 #include "sim/random.h"
 #include "sim/training.h"
 #include "sim/uniform_wires.h"
@@ -71,6 +72,20 @@ std::unique_ptr<sim::FlowWires> flow_wires(std::uint32_t slots, std::uint32_t se
                                                            table_of(up, rows, links), table_of(down, rows, links),
                                                            table_of(across, std::size_t{servers} * servers, links),
                                                            push, pull, state, apply, replicas, dead, dies, recovery});
+}
+
+std::unique_ptr<sim::GroupWires> group_wires(std::uint32_t slots, std::uint32_t servers, const Array<double>& capacity,
+                                             const Array<double>& latency, const Routes& up, const Routes& down,
+                                             double push, double pull, double apply) {
+  if (slots < 1 || servers < 1) throw py::value_error("slots or servers is out of range");
+  if (capacity.size() != latency.size()) throw py::value_error("latency and capacity differ");
+  const auto links = static_cast<std::size_t>(capacity.size()), rows = static_cast<std::size_t>(up.first.size());
+  if (rows % servers != 0) throw py::value_error("routes have the wrong length");
+  const auto rates = vector_of(capacity), delays = vector_of(latency);
+  const sim::Table there = table_of(up, rows, links), back = table_of(down, rows, links);
+  const py::gil_scoped_release nogil;
+  return std::make_unique<sim::GroupWires>(sim::find_ways(there, back, servers, rates, delays), rates, push, pull,
+                                           apply, slots);
 }
 
 py::dict columns(const sim::TrainingLog& log) {
@@ -174,6 +189,10 @@ void register_training(py::module_& m) {
       .def(py::init(&flow_wires), "slots"_a, "servers"_a, "capacity"_a, "latency"_a, "up"_a, "down"_a, "across"_a,
            "push"_a, "pull"_a, "state"_a, "apply"_a, "replicas"_a, "dead"_a, "dies"_a, "recovery"_a)
       .def_property_readonly("link_bytes", [](const sim::FlowWires& wires) { return array_of(wires.link_bytes()); });
+  py::class_<sim::GroupWires, sim::Wires>(m, "SimGroupWires")
+      .def(py::init(&group_wires), "slots"_a, "servers"_a, "capacity"_a, "latency"_a, "up"_a, "down"_a, "push"_a,
+           "pull"_a, "apply"_a)
+      .def_property_readonly("groups", &sim::GroupWires::groups);
   py::class_<Seconds>(m, "SimSeconds")
       .def_static("table", &table, "seconds"_a)
       .def_static("drawn", &drawn, "compute"_a, "factors"_a, "slow"_a, "enter"_a, "leave"_a, "seed"_a, "workers"_a);

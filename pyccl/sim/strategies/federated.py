@@ -67,7 +67,7 @@ class Federation(Strategy):
             )
         push, pull = (model if given is None else given for given in (self.push, self.pull))
         shards = Shards(job.cluster, np.arange(clients), np.array([clients]), push, pull, model)
-        wires = shards.wires(self.at_once, flows=True)
+        wires = shards.wires(self.at_once, "groups")
         cohorts = isinstance(self.consistency, Sync)
         log = _core.sim_train(
             self.consistency.rule(self.at_once), wires, _seconds(job, clients),
