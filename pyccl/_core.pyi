@@ -139,7 +139,7 @@ class SimNetwork(_Object):
     def settle(self, now: float) -> dict[int, float]: ...
     def rate(self, flow: int) -> float: ...
 
-class SimDistribution:
+class SimDistribution(_Object):
     def __init__(
         self, kind: int, a: float = ..., b: float = ..., c: float = ..., table: Sequence[float] = ...
     ) -> None: ...
@@ -174,7 +174,17 @@ class SimSeconds(_Object):
     ) -> SimSeconds: ...
 
 class SimSampling(_Object):
-    def __init__(self, clients: int, slots: int, cohorts: bool, seed: int, retry: float) -> None: ...
+    def __init__(
+        self,
+        clients: int,
+        slots: int,
+        cohorts: bool,
+        seed: int,
+        retry: float,
+        mean: float,
+        swing: float,
+        period: float,
+    ) -> None: ...
 
 class SimWires(_Object):
     @staticmethod

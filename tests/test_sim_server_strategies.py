@@ -13,6 +13,7 @@ from pyccl.sim.model import Layer, Model
 from pyccl.sim.simulate import simulate
 from pyccl.sim.strategies import parse
 from pyccl.sim.strategies.server import ParameterServer
+from pyccl.sim.workers import Workers
 
 MODEL = Model("one layer", [Layer("all", 0.1, 0.2, 100_000_000)], batch=32)
 
@@ -140,3 +141,47 @@ def test_ten_thousand_clients_over_a_wide_area(text: str) -> None:
     assert run.updates == 100
     assert run.categories.shape == (10_000, 6)
     assert run.categories.sum(axis=1) == pytest.approx(np.full(10_000, run.makespan))
+
+
+# --- workers
+
+
+def test_workers_draw_what_workers_says() -> None:
+    """On a network that costs nothing, an asynchronous worker's end is the sum of its draws, bit for bit."""
+    workers = Workers(compute="lognormal(cv=0.3)", slow={1: 2.0}, slowness="markov(slow=3, enter=0.2, leave=0.5)")
+    idle = Model("idle", [Layer("all", 0.1, 0.2, 0)])
+    run = simulate(Cluster.switch(hosts=5, nic="1 GB/s", latency="0 s"), idle, "ps_async", workers=workers, steps=50,
+                   seed=3).run  # fmt: skip
+    times = workers.times(5, 50, idle.seconds, seed=3)[:4]
+    assert run.applied is not None
+    for worker in range(4):
+        ends = run.applied.time[run.applied.worker == worker]
+        assert ends.tolist() == times[worker].cumsum().tolist()
+
+
+def seen(availability: str | None, period: float) -> list[set[int]]:
+    """Return the clients whose reports came in each period."""
+    run = simulate(
+        switch(201), MODEL, "fedbuff:5(concurrency=5,retry='10 s')", steps=1000,
+        workers=Workers(availability=availability),
+    ).run  # fmt: skip
+    assert run.applied is not None
+    periods = (run.applied.time // period).astype(int)
+    return [set(run.applied.worker[periods == k].tolist()) for k in range(periods.max() + 1)]
+
+
+def test_clients_come_and_go_with_the_day() -> None:
+    assert seen(None, 1e9) == [set(range(200))]
+    (few,) = seen("diurnal(mean=0.2, swing=0, period=1000 h)", 1e9)
+    assert 20 <= len(few) <= 60
+    days = seen("diurnal(mean=0.2, swing=0.1, period=50 s)", 50)
+    assert max(map(len, days)) <= 90
+    assert len(set().union(*days)) > 150  # others each day
+
+
+def test_a_federation_waits_for_somebody_to_come() -> None:
+    rare = "diurnal(mean=0.002, swing=0, period=1000 s)"
+    run = simulate(switch(201), MODEL, "fedbuff:1(concurrency=1)", steps=200, workers=Workers(availability=rare)).run
+    always = simulate(switch(201), MODEL, "fedbuff:1(concurrency=1)", steps=200).run
+    assert run.makespan > 2 * always.makespan
+    assert run.updates == 200
