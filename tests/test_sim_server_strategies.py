@@ -65,10 +65,13 @@ def test_bad_options(text: str, message: str) -> None:
         simulate(switch(8), MODEL, text, steps=2)
 
 
-def test_shards_lie_on_the_last_devices_or_beside_the_workers() -> None:
+def test_shards_lie_on_the_last_hosts_or_beside_the_workers() -> None:
     job = Job(switch(8), MODEL, None)
     apart = ParameterServer(servers=3).shards(job)
     assert (apart.workers.tolist(), apart.servers.tolist()) == ([0, 1, 2, 3, 4], [5, 6, 7])
+    cluster = Cluster.switch(hosts=3, gpus_per_host=2, nic="1 GB/s", latency="1 us")
+    for servers, devices in ((1, [5]), (2, [3, 5]), (3, [1, 3, 5]), (4, [1, 3, 4, 5])):
+        assert ParameterServer(servers=servers).shards(Job(cluster, MODEL, None)).servers.tolist() == devices
     beside = ParameterServer(colocated=True).shards(job)
     assert beside.workers.tolist() == beside.servers.tolist() == list(range(8))
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from pyccl.errors import ConfigError
 from pyccl.policy import SSP, Async, BoundedDelay, KAsync, Policy, SoftSync, Sync
-from pyccl.sim.job import Job, Run, Strategy
+from pyccl.sim.cluster import Cluster
+from pyccl.sim.job import Ints, Job, Run, Strategy
 from pyccl.sim.servers import Death, Shards, seconds_of, to_run, train
 from pyccl.sim.strategies.registry import Bytes, Time, register
 
@@ -33,7 +34,8 @@ class ParameterServer(Strategy):
         The policy's number: SSP's staleness, backup workers, …
     policy : type of Policy
     servers : int, default 1
-        Shards, on the last devices of the cluster; not for colocated ones.
+        Shards, each on the last device of one of the last hosts (and so on, if there are more of them than hosts); not
+        for colocated ones.
     colocated : bool, default False
         A shard on every worker's device; its own costs a worker no message.
     replicas : int, default 0
@@ -101,9 +103,8 @@ class ParameterServer(Strategy):
         if not self.colocated and self.servers >= size:
             raise ConfigError(f"{self.servers} dedicated servers leave no worker on {size} devices")
         devices = np.arange(size)
-        workers, servers = (
-            (devices, devices) if self.colocated else (devices[: -self.servers], devices[-self.servers :])
-        )
+        servers = devices if self.colocated else _spread(job.cluster, self.servers)
+        workers = devices if self.colocated else np.setdiff1d(devices, servers)
         death = None if self.dies is None else Death(self.dead, self.dies, self.detect + self.takeover)
         return Shards(
             job.cluster, workers, servers, model if self.push is None else self.push,
@@ -127,3 +128,10 @@ class ParameterServer(Strategy):
         if shards.death is not None and shards.replicas:
             found.append(f"server {shards.death.server} dies; its successor serves {shards.death.recovery:g} s later")
         return tuple(found)
+
+
+def _spread(cluster: Cluster, servers: int) -> Ints:
+    """Return the devices of dedicated servers: as many interfaces as there are."""
+    host = cluster.host_of
+    from_end = np.searchsorted(host, host, side="right") - 1 - np.arange(len(host))
+    return np.sort(np.lexsort((-host, from_end))[:servers])
