@@ -27,10 +27,15 @@ _UNITS = MappingProxyType(
         "rate": {f"{unit}/s": factor for unit, factor in _BYTES.items()},
         "money": {"USD": 1.0},
         "price": {f"USD/{unit}": 1 / _SECONDS[unit] for unit in ("s", "min", "h", "d")},
+        "power": {"W": 1.0, "kW": 1e3, "MW": 1e6},
+        "egress": {f"USD/{unit}": 1 / _BYTES[unit] for unit in ("B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB")},
     }
 )
 EXAMPLES = MappingProxyType(
-    {"size": "64 MiB", "time": "3 us", "rate": "200 Gbit/s", "money": "5000 USD", "price": "2.5 USD/h"}
+    {
+        "size": "64 MiB", "time": "3 us", "rate": "200 Gbit/s", "money": "5000 USD", "price": "2.5 USD/h",
+        "power": "700 W", "egress": "0.09 USD/GB",
+    }  # fmt: skip
 )
 
 
@@ -41,8 +46,8 @@ def parse(value: Quantity, kind: str, what: str) -> float:
     ----------
     value : str or float
         A text needs a unit; a number is taken to be in SI units.
-    kind : {"size", "time", "rate", "money", "price"}
-        Bytes, seconds, bytes/s, USD, USD/s.
+    kind : {"size", "time", "rate", "money", "price", "power", "egress"}
+        Bytes, seconds, bytes/s, USD, USD/s, W, USD/byte.
     what : str
         How an error names the setting.
 

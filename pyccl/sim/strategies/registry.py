@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pyccl.errors import ConfigError
 from pyccl.sim.job import Strategy
 from pyccl.sim.quantity import parse as quantity
+from pyccl.sim.quantity import text as quantity_text
 from pyccl.sim.settings import unknown
 
 S = TypeVar("S", bound=type[Strategy])
@@ -70,6 +71,30 @@ def parse(text: str) -> Strategy:
             raise ConfigError(unknown(key, fields, f"strategy {name}"))
     options = {key: _value(name, key, str(fields[key].type), value) for key, value in given.items()}
     return cls(**fixed, **options)
+
+
+def text(strategy: Strategy) -> str:
+    """Return a text that `parse` reads back: the name, and the options that are not the default.
+
+    A strategy that is not registered is called by its own name.
+    """
+    options = {f.name: getattr(strategy, f.name) for f in dataclasses.fields(strategy)}  # type: ignore[arg-type]
+    for name, (cls, fixed) in _REGISTRY.items():
+        if cls is type(strategy) and all(options[key] == value for key, value in fixed.items()):
+            break
+    else:
+        name, fixed = strategy.name, {}
+    given = [
+        f"{f.name}={_written(f, options[f.name])}"
+        for f in dataclasses.fields(strategy)  # type: ignore[arg-type]
+        if f.name not in fixed and options[f.name] != f.default
+    ]
+    return f"{name}({', '.join(given)})" if given else name
+
+
+def _written(f: dataclasses.Field[Any], value: Any) -> str:
+    kind = {"Time": "time", "Bytes": "size"}.get(str(f.type).removesuffix(" | None"))
+    return quantity_text(value, kind) if kind else str(value)
 
 
 def _value(name: str, key: str, kind: str, text: str) -> Any:
