@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -35,7 +36,7 @@ TOPOLOGIES: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 """Settings of each topology besides those of its hosts."""
 
-QUANTITIES = ("time", "rate", "price", "power", "egress")
+QUANTITIES = ("time", "rate", "price", "power", "egress", "size", "money")
 _LINK = MappingProxyType({"ends": "names", "bandwidth": "rate", "latency": "time"})
 
 
@@ -91,6 +92,16 @@ def _plain(key: str, value: Any, kind: str) -> Any:
         return [int(n) for n in value]
     if kind == "ratio" and isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 1:
         return float(value)
+    if kind == "whole" and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return int(value)
+    if kind == "number" and _is_number(value):
+        return float(value)
+    if kind == "flag" and isinstance(value, bool):
+        return bool(value)
+    if kind == "sizes" and isinstance(value, (list, tuple)) and value:
+        return [quantity.nbytes(size, key) for size in value]
+    if kind == "factors" and isinstance(value, Mapping):
+        return {_rank(key, rank): _factor(key, factor) for rank, factor in value.items()}
     if kind == "text" and isinstance(value, str):
         return str(value)
     if kind == "duplex" and value in ("full", "half"):
@@ -104,12 +115,30 @@ def _plain(key: str, value: Any, kind: str) -> Any:
         "count": "a whole number of at least 1", "counts": "a list of whole numbers of at least 1",
         "ratio": "a number of at least 1", "text": "a text", "duplex": "'full' or 'half'",
         "names": "a list of names", "nodes": "a list of tables", "links": "a list of tables",
+        "whole": "a whole number of at least 0", "number": "a finite number of at least 0", "flag": "true or false",
+        "sizes": "a list of sizes such as '25 MiB'", "factors": "a table of ranks and factors such as { 7 = 2.0 }",
     }  # fmt: skip
     raise ConfigError(f"{key} must be {wanted[kind]}, got {value!r}")
 
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _rank(key: str, rank: Any) -> int:
+    if not str(rank).isdecimal() or len(str(rank)) > 9:
+        raise ConfigError(f"{key}: {str(rank)[:40]!r} is no rank; write {{ 7 = 2.0 }} for rank 7")
+    return int(rank)
+
+
+def _factor(key: str, factor: Any) -> float:
+    if not _is_number(factor) or factor == 0:
+        raise ConfigError(f"{key}: a factor must be a finite number above 0, got {factor!r}")
+    return float(factor)
 
 
 def _mapping(key: str, item: Any) -> Mapping[str, Any]:
@@ -181,7 +210,9 @@ def check_units(settings: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
     """Raise SettingError where a file gives a bare number for a quantity: there it carries its unit."""
     for key, value in settings.items():
         kind = kinds.get(key, "")
-        if kind in QUANTITIES and not isinstance(value, str):
+        bare = isinstance(value, list) and not all(isinstance(size, str) for size in value)
+        if (kind in QUANTITIES and not isinstance(value, str)) or (kind == "sizes" and bare):
+            kind = "size" if kind == "sizes" else kind
             quantity_error = f"{key} = {value!r} has no unit; write for example {quantity.EXAMPLES[kind]!r}"
             raise SettingError(key, quantity_error)
         if kind in ("nodes", "links") and isinstance(value, list):
@@ -207,6 +238,10 @@ def in_units(settings: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str,
         kind = kinds[key]
         if kind in QUANTITIES:
             written[key] = quantity.text(value, kind)
+        elif kind == "sizes":
+            written[key] = [quantity.text(size, "size") for size in value]
+        elif kind == "factors":
+            written[key] = {str(rank): factor for rank, factor in value.items()}
         elif kind in ("nodes", "links"):
             written[key] = [in_units(item, NODE if kind == "nodes" else _LINK) for item in value]
         else:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pyccl.errors import ConfigError
 from pyccl.sim.cluster import Cluster
+from pyccl.sim.cosimulation import Problem, cosimulate
 from pyccl.sim.job import Job, Strategy
 from pyccl.sim.model import Model
 from pyccl.sim.strategies import parse
@@ -21,6 +22,7 @@ def simulate(
     steps: int = 100,
     seed: int = 0,
     trace_steps: int = 0,
+    problem: Problem | None = None,
 ) -> Result:
     """Train `model` on `cluster` in virtual time.
 
@@ -39,6 +41,9 @@ def simulate(
         The same seed gives the same bits.
     trace_steps : int, default 0
         Of so many first steps `Result` keeps what each worker did when.
+    problem : Problem, optional
+        Its gradients are computed on the versions, and applied in the order, that the simulation has found;
+        `Result.losses` is then the loss against simulated time.
 
     Returns
     -------
@@ -53,4 +58,5 @@ def simulate(
         raise ConfigError(f"steps must be a whole number of at least 1, got {steps!r}")
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
     job = Job(cluster, model, workers, steps, seed, trace_steps)
-    return Result(job, chosen, chosen.run(job))
+    run = chosen.run(job)
+    return Result(job, chosen, run, None if problem is None else cosimulate(job, run, problem))
