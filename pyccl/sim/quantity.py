@@ -25,18 +25,19 @@ _UNITS = MappingProxyType(
         "size": _BYTES,
         "time": _SECONDS,
         "rate": {f"{unit}/s": factor for unit, factor in _BYTES.items()},
+        "speed": {"flop/s": 1.0, "Gflop/s": 1e9, "Tflop/s": 1e12, "Pflop/s": 1e15},
         "money": {"USD": 1.0},
         "price": {f"USD/{unit}": 1 / _SECONDS[unit] for unit in ("s", "min", "h", "d")},
         "power": {"W": 1.0, "kW": 1e3, "MW": 1e6},
-        "egress": {f"USD/{unit}": 1 / _BYTES[unit] for unit in ("B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB")},
+        "egress": {f"USD/{unit}": 1 / factor for unit, factor in _BYTES.items() if unit.endswith("B")},
     }
 )
 EXAMPLES = MappingProxyType(
     {
-        "size": "64 MiB", "time": "3 us", "rate": "200 Gbit/s", "money": "5000 USD", "price": "2.5 USD/h",
-        "power": "700 W", "egress": "0.09 USD/GB",
-    }  # fmt: skip
-)
+        "size": "64 MiB", "time": "3 us", "rate": "200 Gbit/s", "speed": "312 Tflop/s", "money": "5000 USD",
+        "price": "2.5 USD/h", "power": "700 W", "egress": "0.09 USD/GB",
+    }
+)  # fmt: skip
 
 
 def parse(value: Quantity, kind: str, what: str) -> float:
@@ -46,8 +47,8 @@ def parse(value: Quantity, kind: str, what: str) -> float:
     ----------
     value : str or float
         A text needs a unit; a number is taken to be in SI units.
-    kind : {"size", "time", "rate", "money", "price", "power", "egress"}
-        Bytes, seconds, bytes/s, USD, USD/s, W, USD/byte.
+    kind : {"size", "time", "rate", "speed", "money", "price", "power", "egress"}
+        Bytes, seconds, bytes/s, flop/s, USD, USD/s, W, USD/byte.
     what : str
         How an error names the setting.
 

@@ -13,7 +13,7 @@ from pyccl.sim.cluster import Cluster
 from pyccl.sim.cosimulation import Problem
 from pyccl.sim.job import Strategy
 from pyccl.sim.model import Model
-from pyccl.sim.sections import MOST_STEPS, SECTIONS, make_model, read_section
+from pyccl.sim.sections import MOST_STEPS, SECTIONS, read_section
 from pyccl.sim.settings import SettingError, line_of, read, unknown
 from pyccl.sim.simulate import simulate
 from pyccl.sim.strategies import parse
@@ -73,14 +73,17 @@ class Scenario:
         for name in ("cluster", "model", "training"):
             if name not in document:
                 raise ConfigError(f"{path}: no section [{name}]; add one")
+        for name, section in document.items():
+            if not isinstance(section, Mapping):
+                raise ConfigError(f"{path}:{line_of(text, name)}: {name} must be a section: write [{name}]")
         with _Place(path, text, "cluster", document["cluster"]):
             cluster = Cluster.from_section(document["cluster"])
-        read_sections = {}
-        for name in SECTIONS:
-            with _Place(path, text, name, document.get(name)):
-                read_sections[name] = read_section(name, document.get(name, {})) if name != "cluster" else {}
         with _Place(path, text, "model", document["model"]):
-            model = make_model(read_sections["model"])
+            model = Model.from_table(document["model"])
+        read_sections = {}
+        for name in SECTIONS.keys() - {"cluster", "model"}:
+            with _Place(path, text, name, document.get(name)):
+                read_sections[name] = read_section(name, document.get(name, {}))
         training = read_sections["training"]
         with _Place(path, text, "training", training):
             if "strategy" not in training:
