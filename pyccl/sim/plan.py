@@ -198,12 +198,11 @@ def goal_seconds(scenario: Scenario, result: Result) -> float:
 def choices(scenario: Scenario) -> Iterator[Choice]:
     """Yield the configurations that a scenario's plan asks for."""
     wanted = scenario.plan
-    buckets = [f"{size} B" for size in wanted.get("buckets", ())]
     strategies: list[str] = []
     for name in wanted.get("strategies", (scenario.strategy,)):
         strategy = parse(name)
         fields = {f.name for f in dataclasses.fields(strategy)}  # type: ignore[arg-type]
-        if buckets and "bucket" in fields:
+        if "buckets" in wanted and "bucket" in fields:
             strategies += [text(replace(strategy, bucket=size)) for size in wanted["buckets"]]  # type: ignore[type-var]
         else:
             strategies.append(name)
