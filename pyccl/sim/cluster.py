@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyccl.errors import ConfigError
-from pyccl.sim.fabrics import make_fabric
+from pyccl.sim.fabrics import HOSTS_PER_LEAF, make_fabric
 from pyccl.sim.nodes import node_types
 from pyccl.sim.places import Places
 from pyccl.sim.quantity import Quantity
@@ -70,7 +70,7 @@ class Cluster:
 
     @classmethod
     def fat_tree(cls, hosts: int | None = None, nic: Quantity | None = None, latency: Quantity | None = None, *,
-                 oversubscription: float = 1.0, hosts_per_leaf: int = 16, spines: int | None = None,
+                 oversubscription: float = 1.0, hosts_per_leaf: int = HOSTS_PER_LEAF, spines: int | None = None,
                  **settings: Any) -> Cluster:  # fmt: skip
         """Leaf and spine switches. A leaf's links upwards carry what its hosts' do, divided by `oversubscription`."""
         return cls("fat_tree", hosts=hosts, nic=nic, latency=latency, oversubscription=oversubscription,

@@ -152,8 +152,7 @@ def make_workers(sections: Mapping[str, Mapping[str, Any]], cluster: Cluster) ->
     outside = [rank for rank in slow if rank >= cluster.size]
     if outside:
         raise SettingError("slow", f"slow: rank {outside[0]} is not in [0, {cluster.size})")
-    settings = {**sections["workers"], **sections["failures"]}
-    return settings or None
+    return None
 
 
 def check_plan(plan: Mapping[str, Any]) -> None:

@@ -14,9 +14,14 @@ WIDE = 160
 """Columns of what is not a terminal."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would exit with 1
+
+
 def console() -> Console:
     """Return standard output; where it is no terminal, lines are not broken at 80 columns."""
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    return _Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
 
 
 def show(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> None:
