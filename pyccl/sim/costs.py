@@ -136,7 +136,7 @@ class Network:
         alone = delay + nbytes / np.minimum.reduceat(rate, starts)
         # All have as many bytes, so the busiest link of a way, which all its users hold to the end, sets its pace.
         shared = delay + nbytes / np.minimum.reduceat(rate / users, starts)
-        moved = np.bincount(links, minlength=len(self.cluster.bandwidth)) * float(nbytes)
+        moved = np.bincount(links, minlength=len(self.cluster.bandwidth)).astype(np.float64) * nbytes
         return _cost(float(delay.max()), float(alone.max()), float(shared.max()), moved)
 
 

@@ -129,7 +129,8 @@ def _shifted(table: NDArray[np.int32], offset: int) -> NDArray[np.int32]:
     """Return a rank's table with its peers `offset` further."""
     if offset == 0:
         return table
-    moved, at, words = table.copy(), 0, table.tolist()
+    moved: NDArray[np.int32] = table.copy()
+    at, words = 0, table.tolist()
     while at < len(words):
         end = at + 4 + words[at + 3]
         moved[at + 4 : end] += offset

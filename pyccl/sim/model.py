@@ -17,8 +17,8 @@ from pyccl.sim.quantity import Quantity, positive
 from pyccl.sim.settings import unknown
 
 EFFICIENCY = 0.4
-"""Share of a device's peak rate that a layer reaches, where nothing else is said: large models on A100 reach 0.3 to 0.55
-(Narayanan et al. 2021, doi:10.1145/3458817.3476209); calibrate."""
+"""Share of a device's peak rate that a layer reaches, where nothing else is said. Large models on A100 reach 0.3 to
+0.55 (Narayanan et al. 2021, doi:10.1145/3458817.3476209); calibrate."""
 STATE = {"sgd": 0, "momentum": 4, "adam": 8}
 """Bytes of an optimiser's float32 state for each parameter; 16-bit parameters have a float32 copy besides."""
 
@@ -161,7 +161,7 @@ class Model:
         rate: Quantity | None = None, efficiency: float = EFFICIENCY, batch: int | None = None,
         micro_batches: int = 1, dtype: str | None = None, optimizer: str | None = None,
     ) -> Model:  # fmt: skip
-        """Return a model whose layers take their operations over ``rate * efficiency``, backward twice those of forward.
+        """Return a model whose layers take their operations over rate times efficiency, backward twice as long.
 
         Parameters
         ----------

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pyccl.errors import ConfigError
 from pyccl.sim.job import Strategy
 from pyccl.sim.quantity import parse as quantity
 from pyccl.sim.quantity import text as quantity_text
 from pyccl.sim.settings import unknown
+
+Bytes: TypeAlias = float
+Time: TypeAlias = float
+"""Options in bytes and in seconds, which a person writes with their unit."""
 
 S = TypeVar("S", bound=type[Strategy])
 _REGISTRY: dict[str, tuple[type[Strategy], dict[str, Any]]] = {}
@@ -78,16 +82,16 @@ def text(strategy: Strategy) -> str:
 
     A strategy that is not registered is called by its own name.
     """
-    options = {f.name: getattr(strategy, f.name) for f in dataclasses.fields(strategy)}  # type: ignore[arg-type]
-    for name, (cls, fixed) in _REGISTRY.items():
-        if cls is type(strategy) and all(options[key] == value for key, value in fixed.items()):
-            break
-    else:
-        name, fixed = strategy.name, {}
+    fields = dataclasses.fields(strategy)  # type: ignore[arg-type]
+    options = {f.name: getattr(strategy, f.name) for f in fields}
+    entries = [
+        (name, fixed)
+        for name, (cls, fixed) in _REGISTRY.items()
+        if cls is type(strategy) and all(options[key] == value for key, value in fixed.items())
+    ]
+    name, fixed = max(entries, key=lambda entry: len(entry[1]), default=(strategy.name, {}))
     given = [
-        f"{f.name}={_written(f, options[f.name])}"
-        for f in dataclasses.fields(strategy)  # type: ignore[arg-type]
-        if f.name not in fixed and options[f.name] != f.default
+        f"{f.name}={_written(f, options[f.name])}" for f in fields if f.name not in fixed and options[f.name] != f.default
     ]
     return f"{name}({', '.join(given)})" if given else name
 

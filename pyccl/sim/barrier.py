@@ -1,0 +1,149 @@
+"""Training in which all workers meet once a step: the slowest sets the pace of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyccl.sim.costs import LEVELS
+from pyccl.sim.group_play import Floats
+from pyccl.sim.job import CATEGORIES, Job, Run, Spans
+from pyccl.sim.timeline import Timeline
+
+Program = Callable[[Timeline], None]
+_BLOCK = 1 << 22  # draws held at once
+MOST_TRACED = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Pace:
+    """What the workers computed.
+
+    Attributes
+    ----------
+    slowest : array of float, shape (rounds,) or (1,)
+        Seconds of the slowest in each round; one entry if all rounds are equal.
+    totals : array of float, shape (size,)
+        Seconds of each worker in all rounds.
+    rounds : int
+    """
+
+    slowest: Floats
+    totals: Floats
+    rounds: int
+
+
+def paces(job: Job, size: int, seconds: float, every: int = 1) -> Pace:
+    """Draw what `size` workers compute whose step takes `seconds` on average, in rounds of `every` steps.
+
+    The last round has the steps that are left.
+    """
+    rounds = -(-job.steps // every)
+    if job.workers is None:
+        whole = np.full(rounds, seconds * every)
+        whole[-1] = seconds * (job.steps - (rounds - 1) * every)
+        alike = job.steps % every == 0
+        return Pace(whole[:1] if alike else whole, np.full(size, seconds * job.steps), rounds)
+    slowest, totals = np.empty(rounds), np.zeros(size)
+    block = max(1, _BLOCK // (size * every))
+    for first in range(0, rounds, block):
+        last = min(rounds, first + block)
+        begin, end = first * every, min(job.steps, last * every)
+        times = job.workers.times(size, end - begin, seconds, job.seed, begin)
+        sums = np.add.reduceat(times, np.arange(0, end - begin, every), axis=1) if every > 1 else times
+        slowest[first:last] = sums.max(axis=0)
+        totals += times.sum(axis=1)
+    return Pace(slowest, totals, rounds)
+
+
+def run_rounds(
+    job: Job, program: Program, *, size: int, seconds: float, samples: float, memory: float, every: int = 1,
+    notes: tuple[str, ...] = (),
+) -> Run:  # fmt: skip
+    """Run `program` once for each round, on networks of every level, and put down where the time went.
+
+    What latency, bytes and sharing cost is how much longer the rounds take for them, one after the other: a
+    communication that is hidden behind computation costs nothing.
+
+    Parameters
+    ----------
+    job : Job
+    program : callable (Timeline)
+        One round of the slowest worker; its computations add up to ``every * seconds``.
+    size : int
+        Number of workers.
+    seconds : float
+        What a worker computes in a step, as the model has it.
+    samples : float
+        Samples of all workers in a step.
+    memory : float
+        Bytes of a device.
+    every : int
+        Steps of a round.
+    """
+    pace = paces(job, size, seconds, every)
+    whole = seconds * every
+    ends: list[Floats] = []
+    for level in range(LEVELS):
+        slow = pace.slowest / whole if whole else np.zeros_like(pace.slowest)
+        timeline = Timeline(slow, np.zeros_like(slow) if whole else pace.slowest, level)
+        program(timeline)
+        ends.append(np.broadcast_to(timeline.now, pace.rounds) if len(timeline.now) == 1 else timeline.now)
+    step_ends = np.cumsum(ends[-1])
+    makespan = float(step_ends[-1])
+    return Run(
+        makespan, step_ends, categories(pace.totals, [float(end.sum()) for end in ends], makespan), pace.rounds,
+        samples * job.steps, timeline.link_bytes * pace.rounds, memory,
+        spans=_spans(job, timeline, pace, size, seconds, every), notes=notes,
+    )  # fmt: skip
+
+
+def categories(own: Floats, ends: list[float], makespan: float) -> Floats:
+    """Return each worker's seconds by category: its own, waiting on a free network, and what each level adds."""
+    table = np.zeros((len(own), len(CATEGORIES)))
+    table[:, 0] = np.minimum(own, ends[0])
+    table[:, 1] = ends[0] - table[:, 0]
+    table[:, 2:5] = np.maximum(np.diff(ends), 0.0)
+    largest = table.argmax(axis=1)
+    table[np.arange(len(own)), largest] += makespan - table.sum(axis=1)
+    return table
+
+
+def traced_ranks(size: int) -> list[int]:
+    """Return the ranks whose spans are kept: the first, the last, and others at equal distances."""
+    return sorted({round(rank) for rank in np.linspace(0, size - 1, min(size, MOST_TRACED))})
+
+
+def _spans(job: Job, timeline: Timeline, pace: Pace, size: int, seconds: float, every: int) -> Spans:
+    """Return what some ranks did in the first rounds: each computes at its own pace, and waits for the slowest."""
+    rounds = min(pace.rounds, -(-job.trace_steps // every))
+    rows: list[tuple[int, str, float, float, int]] = []
+    if not rounds:
+        return Spans()
+    ranks, offset = traced_ranks(size), 0.0
+    own = np.full((size, rounds * every), seconds)
+    if job.workers is not None:
+        own = job.workers.times(size, min(job.steps, rounds * every), seconds, job.seed, 0)
+    for step in range(rounds):
+        here = min(step, len(timeline.now) - 1)
+        for rank in ranks:
+            mine = own[rank, step * every : (step + 1) * every].sum()
+            rate, now = (mine / (seconds * every), 0.0) if seconds else (0.0, mine)
+            for event in timeline.events:
+                if event.begin is not None and event.end is not None:
+                    rows.append((rank, event.kind, offset + event.begin[here], offset + event.end[here], step))
+                elif event.end is not None:
+                    now = max(now, float(event.end[here]))
+                else:
+                    rows.append((rank, event.kind, offset + now, offset + now + event.seconds * rate, step))
+                    now += event.seconds * rate
+        offset += float(timeline.now[here])
+    return columns(rows)
+
+
+def columns(rows: list[tuple[int, str, float, float, int]]) -> Spans:
+    """Return spans given one by one as columns."""
+    rank, kind, begin, end, step = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+    return Spans(np.array(rank, np.int64), kind, np.array(begin, float), np.array(end, float), np.array(step, np.int64))
