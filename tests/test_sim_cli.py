@@ -27,8 +27,8 @@ def scenario(tmp_path: Path) -> str:
 
 
 def test_run_writes_what_is_asked_for(scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = {flag: tmp_path / f"out.{end}" for flag, end in
-           (("--json", "json"), ("--csv", "csv"), ("--trace", "trace.json"), ("--plot", "png"), ("--html", "html"))}  # fmt: skip
+    ends = {"--json": "json", "--csv": "csv", "--trace": "trace.json", "--plot": "png", "--html": "html"}
+    out = {flag: tmp_path / f"out.{end}" for flag, end in ends.items()}
     flags = [part for flag, path in out.items() for part in (flag, str(path))]
     assert main(["run", scenario, "--steps", "3", "--seed", "5", *flags]) == 0
     content = json.loads(out["--json"].read_text())
@@ -39,7 +39,9 @@ def test_run_writes_what_is_asked_for(scenario: str, tmp_path: Path, capsys: pyt
     assert not said.err
 
 
-def test_compare_uses_the_same_random_numbers(scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_strategies_meet_the_same_random_numbers(
+    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = "fake(jitter=true),fake(jitter=true, extra=0.5),fake(stale=2)"
     paths = {flag: tmp_path / f"out.{flag}" for flag in ("json", "csv", "png")}
     flags = ["--json", str(paths["json"]), "--csv", str(paths["csv"]), "--plot", str(paths["png"])]
@@ -51,7 +53,16 @@ def test_compare_uses_the_same_random_numbers(scenario: str, tmp_path: Path, cap
 
 
 def test_plan_prints_the_pareto_set(scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--deadline", "24 h", "--budget", "5000 USD", "--json", str(tmp_path / "p.json"), "--plot", str(tmp_path / "p.png")]
+    flags = [
+        "--deadline",
+        "24 h",
+        "--budget",
+        "5000 USD",
+        "--json",
+        str(tmp_path / "p.json"),
+        "--plot",
+        str(tmp_path / "p.png"),
+    ]
     assert main(["plan", scenario, *flags]) == 0
     assert json.loads((tmp_path / "p.json").read_text())["deadline_s"] == 86400
     said = capsys.readouterr().out
@@ -77,7 +88,9 @@ def test_plan_prints_the_pareto_set(scenario: str, tmp_path: Path, capsys: pytes
         (["validate", "missing.toml"], "missing.toml"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], says: str, scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line(
+    arguments: list[str], says: str, scenario: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([part.replace("{s}", scenario) for part in arguments]) == 2
     said = capsys.readouterr()
     assert says in said.err
@@ -121,7 +134,8 @@ def test_a_reader_that_leaves_is_no_error(scenario: str) -> None:
 
 def test_progress_is_shown_on_a_terminal_only(scenario: str) -> None:
     ours, theirs = pty.openpty()
-    slow = "import time; old = tests.training.Fake.run; tests.training.Fake.run = lambda self, job: (time.sleep(0.5), old(self, job))[1]"
+    slow = "import time; fast = tests.training.Fake.run\ndef slow(*a): time.sleep(0.5); return fast(*a)\n"
+    slow += "tests.training.Fake.run = slow"
     with start("run", scenario, program=slow, stdout=subprocess.DEVNULL, stderr=theirs) as process:
         os.close(theirs)
         shown, end = b"", time.monotonic() + 60

@@ -65,7 +65,9 @@ def test_fit_of_measured_curves(tmp_path: Path) -> None:
     for batch in (100, 800, 3200):
         n = model.steps(batch)
         rows = [f"{i},{i},{0.9 * min(1, i / n):.17g},1,2" for i in np.linspace(0, 1.5 * n, 400)]
-        (tmp_path / f"validation-{batch}.csv").write_text("progress,iteration,metric,grad_sqr,grad_var\n" + "\n".join(rows))
+        (tmp_path / f"validation-{batch}.csv").write_text(
+            "progress,iteration,metric,grad_sqr,grad_var\n" + "\n".join(rows)
+        )
     curves = read_curves(tmp_path)
     assert [curve.batch for curve in curves] == [100, 800, 3200]
     found = fit_curves(curves, 0.45)

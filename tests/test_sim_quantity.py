@@ -20,7 +20,8 @@ from pyccl.sim import quantity
         ("200 Gbit/s", "rate", 25e9), ("12.5 GB/s", "rate", 12.5e9), ("1 MiB/s", "rate", 2.0**20),
         ("3 us", "time", 3e-6), ("3 µs", "time", 3e-6), ("1.5ms", "time", 1.5e-3), ("24 h", "time", 86400.0),
         ("64 MiB", "size", 2.0**26), ("1e3 kB", "size", 1e6), ("8 bit", "size", 1.0),
-        ("5000 USD", "money", 5000.0), ("3.6 USD/h", "price", 1e-3), ("0.7 kW", "power", 700.0), ("90 USD/TB", "egress", 9e-11),
+        ("5000 USD", "money", 5000.0), ("3.6 USD/h", "price", 1e-3),
+        ("0.7 kW", "power", 700.0), ("90 USD/TB", "egress", 9e-11),
     ],
 )  # fmt: skip
 def test_units(text: str, kind: str, value: float) -> None:

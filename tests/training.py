@@ -46,7 +46,9 @@ class Fake(Strategy):
             applied = Applied(ends, made % size, np.maximum(0, made - 1 - self.stale), made)
         histogram = np.bincount([self.stale] * job.steps) if self.stale else None
         samples = job.steps * job.model.batch * (1 if self.stale else size)
-        return Run(ends[-1], ends, categories, job.steps, samples, links, 1e9, histogram, 0, spans, applied, ("a note",))
+        return Run(
+            ends[-1], ends, categories, job.steps, samples, links, 1e9, histogram, 0, spans, applied, ("a note",)
+        )
 
 
 def cluster(**settings: object) -> Cluster:

@@ -62,7 +62,7 @@ def remedies(result: Result) -> list[Remedy]:
 def slow_workers(result: Result) -> list[int]:
     """Return the workers that are persistently slow."""
     factors = pace.factors(result.job, result.workers)
-    return np.flatnonzero(factors > PERSISTENT * np.median(factors)).tolist()
+    return [int(worker) for worker in np.flatnonzero(factors > PERSISTENT * np.median(factors))]
 
 
 def _of_stragglers(result: Result) -> str:

@@ -164,4 +164,4 @@ def fit_curves(curves: Sequence[Curve], target: float, penalty: float = 1.0) -> 
     if len(pairs) < 2:
         best = sorted(float(curve.metric.max()) for curve in curves)
         raise ConfigError(f"fewer than two curves reach {target}; the best of each are {best}: choose a lower target")
-    return NoiseScale.fit(*zip(*pairs, strict=True), penalty)
+    return NoiseScale.fit([batch for batch, _ in pairs], [taken for _, taken in pairs], penalty)

@@ -92,7 +92,8 @@ class Logistic:
         rows = np.random.Generator(np.random.Philox(key=self._seed, counter=[worker, number, 0, 0]))
         chosen = rows.integers(len(self._y), size=self._batch)
         x, y = self._x[chosen], self._y[chosen]
-        return x.T @ (1 / (1 + np.exp(-x @ parameters)) - y) / self._batch
+        found: Parameters = x.T @ (1 / (1 + np.exp(-x @ parameters)) - y) / self._batch
+        return found
 
     def loss(self, parameters: Parameters) -> float:
         """Return the mean loss over all samples."""

@@ -54,7 +54,8 @@ def page(title: str, parts: Iterable[str]) -> str:
     """Return a page; `parts` are HTML, the title is text."""
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     body = "\n".join(parts)
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body><h1>{escape(title)}</h1>\n{body}\n</body></html>\n'
+    heading = f"<h1>{escape(title)}</h1>"
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>{heading}\n{body}\n</body></html>\n'
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyccl.sim.plot import COLOURS, figure
 
 if TYPE_CHECKING:
-    from pyccl.sim.plan import Plan
+    from pyccl.sim.plan_result import Plan
 
 
 def draw(plan: Plan) -> Any:

@@ -103,6 +103,8 @@ def _plain(column: Sequence[Any] | np.ndarray[Any, Any]) -> list[Any]:
 
 # --- text
 
+_UNITS = ((1e-6, "us", 1e-3), (1e-3, "ms", 1), (1, "s", 120), (60, "min", 7200), (3600, "h", 172800))
+
 
 def seconds(value: float) -> str:
     """Return a time as a person reads it.
@@ -114,8 +116,8 @@ def seconds(value: float) -> str:
     """
     if not math.isfinite(value):
         return "never"
-    for factor, unit, most in ((1e-6, "us", 1e-3), (1e-3, "ms", 1), (1, "s", 120), (60, "min", 7200), (3600, "h", 172800)):
-        if abs(value) < most or (unit == "h" and abs(value) == most):
+    for factor, unit, below in _UNITS:
+        if abs(value) < below:
             return f"{value / factor:.3g} {unit}"
     return f"{value / 86400:.3g} d"
 
@@ -139,13 +141,12 @@ def summary(result: Result) -> list[tuple[str, str]]:
     times, run = result.step_statistics, result.run
     rows = [
         ("makespan", f"{seconds(result.makespan)}, {run.updates} updates, {scaled(run.samples, 'samples')}"),
-        ("step", f"{seconds(times['mean'])} mean, {seconds(times['median'])} median, {seconds(times['p90'])} p90, "
-                 f"{seconds(times['p99'])} p99"),
+        ("step", ", ".join(f"{seconds(times[name])} {name}" for name in ("mean", "median", "p90", "p99"))),
         ("throughput", f"{result.throughput:.5g} samples/s"),
         ("efficiency", f"{result.efficiency:.1%} of one device alone, times {result.workers}"),
         ("utilisation", f"{result.utilisation:.1%}"),
         ("goodput", f"{result.goodput:.2%} of the time"),
-    ]  # fmt: skip
+    ]
     if result.staleness is not None:
         rows.append(("staleness", f"{result.mean_staleness:.3g} versions on the mean"))
     if run.dropped:

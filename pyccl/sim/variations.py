@@ -44,7 +44,9 @@ def with_devices(cluster: Cluster, devices: int) -> Cluster:
     if devices == cluster.size:
         return cluster
     if len(cluster.nodes) > 1 or "hosts" not in cluster.settings or cluster.topology == "graph":
-        raise ConfigError(f"the number of workers of this {cluster.topology} cluster is fixed; leave workers out of [plan]")
+        raise ConfigError(
+            f"the number of workers of this {cluster.topology} cluster is fixed; leave workers out of [plan]"
+        )
     per_host = min(devices, cluster.nodes[0].gpus_per_host)
     if devices % per_host:
         raise ConfigError(f"{devices} workers do not fill hosts of {per_host} devices")

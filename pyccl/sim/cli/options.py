@@ -57,7 +57,9 @@ examples:
 VALIDATE = """\
 examples:
   mpirun -n 4 python -m pyccl.bench --calibrate here.toml && python -m pyccl.sim validate here.toml
-  python -m pyccl.sim validate --traces DIR --json errors.json --plot errors.png   DIR/<model>/{placements,scalability}.csv"""
+  python -m pyccl.sim validate --traces DIR --json errors.json --plot errors.png
+
+DIR holds DIR/<model>/placements.csv, which is fitted, and DIR/<model>/scalability.csv, which is predicted."""
 
 
 class UsageError(Exception):

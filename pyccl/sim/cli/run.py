@@ -21,8 +21,8 @@ def main(arguments: Namespace) -> int:
             trace_steps=arguments.trace_steps if arguments.trace else 0,
         )  # fmt: skip
     cluster = scenario.cluster
-    title = f"{text(result.strategy)}: {scenario.model.name} on {cluster.size} devices, {cluster.hosts} hosts, {cluster.topology}"
-    show(title, ("", ""), report.summary(result), text_columns=2)
+    place = f"{cluster.size} devices, {cluster.hosts} hosts, {cluster.topology}"
+    show(f"{text(result.strategy)}: {scenario.model.name} on {place}", ("", ""), report.summary(result), text_columns=2)
     whole = result.makespan or 1
     rows = [(name, report.seconds(value), f"{value / whole:.1%}") for name, value in result.breakdown.items()]
     show("where the time goes", ("", "mean worker", "share"), rows)

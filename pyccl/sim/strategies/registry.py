@@ -90,9 +90,8 @@ def text(strategy: Strategy) -> str:
         if cls is type(strategy) and all(options[key] == value for key, value in fixed.items())
     ]
     name, fixed = max(entries, key=lambda entry: len(entry[1]), default=(strategy.name, {}))
-    given = [
-        f"{f.name}={_written(f, options[f.name])}" for f in fields if f.name not in fixed and options[f.name] != f.default
-    ]
+    changed = [f for f in fields if f.name not in fixed and options[f.name] != f.default]
+    given = [f"{f.name}={_written(f, options[f.name])}" for f in changed]
     return f"{name}({', '.join(given)})" if given else name
 
 
