@@ -1,8 +1,9 @@
-"""The simulator beside SimPy: a ring all_reduce on a switch (A) and a parameter server (B), times and answers.
+"""The simulator beside SimPy and SimGrid: a ring all_reduce on a switch (A) and a parameter server (B).
 
-    python benchmarks/simulator.py [--simpy /path/to/python/with/simpy] [--ranks 8,64,256,1024] [--json FILE]
+    python benchmarks/simulator.py [--simpy PYTHON] [--simgrid] [--ranks 8,64,256,1024] [--json FILE]
 
-Each figure is CPU seconds of one core, the least of `--repeat` runs; SimPy runs in its own interpreter, with a limit.
+Each figure is CPU seconds of one core, the least of `--repeat` runs, and beside it the answer. SimPy runs in its own
+interpreter; SimGrid's side is C++, built here (Debian: libsimgrid-dev). A peer has a limit.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import platform
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ import numpy as np
 from pyccl import __version__, sim
 from pyccl.sim import Cluster
 
-PEER = Path(__file__).with_name("simulator_simpy.py")
+HERE = Path(__file__).parent
 
 
 def least(function: Callable[[], float], repeat: int) -> tuple[float, float]:
@@ -53,18 +55,25 @@ def server(workers: int) -> float:
     return float(sim.push_pull(compute, push="100 MB", pull="100 MB", bandwidth="12.5 GB/s").max())
 
 
-def peer(python: str, scenario: str, n: int, limit: float) -> dict[str, Any]:
-    """Run SimPy's side; CPU seconds above `limit` are not waited for."""
-    command = [python, str(PEER), scenario, str(n)]
+def peer(command: list[str], scenario: str, n: int, limit: float) -> dict[str, Any]:
+    """Run a peer's side; one that needs more than `limit` seconds is not waited for."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=True)
+        done = subprocess.run([*command, scenario, str(n)], capture_output=True, text=True, timeout=limit, check=True)
     except subprocess.TimeoutExpired:
         return {"seconds": f"> {limit:g}"}
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def rows(ranks: list[int], repeat: int, python: str | None, limit: float) -> list[dict[str, Any]]:
+def build_simgrid(folder: str) -> list[str]:
+    """Return the command of SimGrid's side, built in `folder`."""
+    program = str(Path(folder) / "simgrid")
+    source = str(HERE / "simulator_simgrid.cc")
+    subprocess.run(["g++", "-O2", source, "-lsimgrid", "-o", program], check=True)
+    return [program]
+
+
+def rows(ranks: list[int], repeat: int, peers: dict[str, list[str]], limit: float) -> list[dict[str, Any]]:
     """Run everything; return one row per scenario, way and size."""
     ways: list[tuple[str, str, Callable[[int], float], list[int]]] = [
         ("A", "events", lambda n: ring(n, "events"), ranks),
@@ -80,12 +89,12 @@ def rows(ranks: list[int], repeat: int, python: str | None, limit: float) -> lis
                 {"scenario": scenario, "who": "pyccl", "way": way, "n": n, "seconds": seconds, "answer": answer}
             )
             print_row(found[-1])
-    for scenario in "AB" if python else "":
-        for n in ranks:
-            found.append(
-                {"scenario": scenario, "who": "simpy", "way": "events", "n": n, **peer(python, scenario, n, limit)}
-            )
-            print_row(found[-1])
+    for who, command in peers.items():
+        for scenario in "AB":
+            for n in ranks:
+                row = {"scenario": scenario, "who": who, "way": "events", "n": n}
+                found.append({**row, **peer(command, scenario, n, limit)})
+                print_row(found[-1])
     return found
 
 
@@ -94,7 +103,7 @@ def print_row(row: dict[str, Any]) -> None:
     seconds = row["seconds"] if isinstance(row["seconds"], str) else f"{row['seconds']:.3g}"
     answer = f"{row['answer']:.9f}" if "answer" in row else "-"
     print(
-        f"{row['scenario']}  {row['who']:6} {row['way']:24} {row['n']:7d}  {seconds:>9} s  answer {answer} s",
+        f"{row['scenario']}  {row['who']:7} {row['way']:24} {row['n']:7d}  {seconds:>9} s  answer {answer} s",
         flush=True,
     )
 
@@ -109,12 +118,18 @@ def main() -> None:
     """Print the table, and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simpy", help="an interpreter that has SimPy (default: none, pyccl alone)")
+    parser.add_argument("--simgrid", action="store_true", help="build and run SimGrid's side (g++, libsimgrid)")
     parser.add_argument("--ranks", default="8,64,256,1024")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for one run of a peer")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    table = rows([int(n) for n in options.ranks.split(",")], options.repeat, options.simpy, options.limit)
+    ranks = [int(n) for n in options.ranks.split(",")]
+    with tempfile.TemporaryDirectory() as folder:
+        peers = {"simpy": [options.simpy, str(HERE / "simulator_simpy.py")]} if options.simpy else {}
+        if options.simgrid:
+            peers["simgrid"] = build_simgrid(folder)
+        table = rows(ranks, options.repeat, peers, options.limit)
     document = {
         "command": f"python benchmarks/simulator.py {' '.join(sys.argv[1:])}".replace(options.simpy or "\0", "PYTHON"),
         "date": time.strftime("%Y-%m-%d"), "cpu": processor(), "python": platform.python_version(),
