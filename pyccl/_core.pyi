@@ -80,6 +80,36 @@ class Segment(_Object):
     def notes(self) -> npt.NDArray[np.uint8]: ...
     def close_descriptor(self) -> None: ...
 
+# --- consistency rules
+
+class PolicyVerdict(_Object):
+    @property
+    def fate(self) -> str: ...
+    @property
+    def staleness(self) -> int: ...
+    @property
+    def weight(self) -> float: ...
+
+class PolicyRule(_Object):
+    @staticmethod
+    def quorum(workers: int, count: int, labelled: bool, waits: bool, weighting: str) -> PolicyRule: ...
+    @staticmethod
+    def free(workers: int, max_staleness: int | None, waits: bool) -> PolicyRule: ...
+    @staticmethod
+    def clocks(workers: int, staleness: int) -> PolicyRule: ...
+    def request(self, worker: int) -> bool: ...
+    def begin(self, worker: int) -> int: ...
+    def push(self, worker: int) -> PolicyVerdict: ...
+    def leave(self, worker: int) -> None: ...
+    def outdated(self, worker: int) -> bool: ...
+    def clock(self, worker: int) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def released(self) -> list[int]: ...
+
 # --- simulation
 
 class SimPlay(_Object):
@@ -109,9 +139,47 @@ class SimNetwork(_Object):
     def settle(self, now: float) -> dict[int, float]: ...
     def rate(self, flow: int) -> float: ...
 
-def sim_push_pull(
-    compute: npt.NDArray[np.float64], push: float, pull: float, push_bandwidth: float, pull_bandwidth: float
-) -> npt.NDArray[np.float64]: ...
+class SimWires(_Object):
+    @staticmethod
+    def uniform(
+        slots: int, push: float, pull: float, up: float, down: float, limit: float, latency: float, apply: float
+    ) -> SimWires: ...
+
+class SimFlowWires(SimWires):
+    def __init__(
+        self,
+        slots: int,
+        servers: int,
+        capacity: npt.NDArray[np.float64],
+        latency: npt.NDArray[np.float64],
+        up: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        down: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        across: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        push: float,
+        pull: float,
+        state: float,
+        apply: float,
+        replicas: int,
+        dead: int,
+        dies: float,
+        recovery: float,
+    ) -> None: ...
+    @property
+    def link_bytes(self) -> npt.NDArray[np.float64]: ...
+
+def sim_train(
+    rule: PolicyRule,
+    wires: SimWires,
+    seconds: npt.NDArray[np.float64],
+    starts: npt.NDArray[np.float64],
+    local_steps: int,
+    rounds: int,
+    versions: int,
+    horizon: float,
+    trace_rounds: int,
+    most_rows: int,
+    most_events: int,
+) -> dict[str, Any]: ...
 def sim_payload(
     tables: Sequence[npt.NDArray[np.int32]],
     collective: int,

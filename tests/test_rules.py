@@ -15,13 +15,13 @@ from pyccl import _core
 
 ROOT = Path(__file__).resolve().parents[1]
 CPP = (".cc", ".h", ".cu")
-ROOMS = ("core", "kernels", "engine", "sim", "shm", "mpi", "comm", "bindings")
-NEIGHBOURS = {"shm": {"mpi", "sim"}, "mpi": {"shm", "sim"}, "comm": {"sim"}}
+ROOMS = ("core", "policy", "kernels", "engine", "sim", "shm", "mpi", "comm", "bindings")
+NEIGHBOURS = {"kernels": {"policy"}, "shm": {"mpi", "sim"}, "mpi": {"shm", "sim"}, "comm": {"sim"}}
 # A module imports only what stands before it.
 LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
-    "schedule", "algorithms", "cost", "sim", "tuning", "choice",
+    "schedule", "algorithms", "cost", "policy", "sim", "tuning", "choice",
     "checks", "calls", "same", "programs",
     "launcher", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap", "survivors",
     "flight", "tracing", "observing", "opening",

@@ -1,0 +1,44 @@
+// Equal workers and equal servers on a switch: one shared link each way stands for all.
+#pragma once
+
+#include "sim/heap.h"
+#include "sim/shared_link.h"
+#include "sim/wires.h"
+
+namespace pyccl::sim {
+
+struct Lane {
+  double bytes;     // of a worker's message to, or from, all shards
+  double capacity;  // bytes/s of all servers together
+  double limit;     // bytes/s of a worker
+};
+
+/// A message has a part of equal size for each server; all servers then see the same, and the parts move as one.
+class UniformWires final : public Wires {
+ public:
+  /// `apply`: seconds that a server needs for its part of a push, one push after the other.
+  UniformWires(Lane push, Lane pull, double latency, double apply, std::uint32_t slots);
+
+  void send(std::uint32_t slot, std::uint32_t client, Way way, double now) override;
+  void cancel(std::uint32_t slot, double now) override;
+  double next(double other) override;
+  bool advance(Arrival& arrival) override;
+
+ private:
+  struct Link {
+    Lane lane;
+    SharedLink link;
+    double alone;
+    double next() const { return link.busy() ? link.next() : kNever; }
+  };
+
+  void finish(std::uint32_t slot, Way way, double now, Arrival& arrival) const;
+  Link& of(Way way) { return way == Way::Push ? push_ : pull_; }
+
+  Link push_, pull_;
+  double latency_, apply_, free_ = 0;
+  std::vector<double> since_;
+  Heap landing_;
+};
+
+}  // namespace pyccl::sim
