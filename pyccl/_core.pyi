@@ -180,6 +180,28 @@ def sim_train(
     most_rows: int,
     most_events: int,
 ) -> dict[str, Any]: ...
+class SimDistribution:
+    def __init__(
+        self, kind: int, a: float = ..., b: float = ..., c: float = ..., table: Sequence[float] = ...
+    ) -> None: ...
+    def quantile(self, u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...
+
+def sim_philox(counter: Sequence[int], key: int) -> list[int]: ...
+def sim_uniform(seed: int, who: npt.NDArray[np.uint32], iteration: int, stream: int) -> npt.NDArray[np.float64]: ...
+def sim_draw(
+    compute: SimDistribution,
+    factors: Sequence[float],
+    slow: float,
+    enter: float,
+    leave: float,
+    seed: int,
+    workers: int,
+    first: int,
+    count: int,
+) -> npt.NDArray[np.float64]: ...
+def sim_push_pull(
+    compute: npt.NDArray[np.float64], push: float, pull: float, push_bandwidth: float, pull_bandwidth: float
+) -> npt.NDArray[np.float64]: ...
 def sim_payload(
     tables: Sequence[npt.NDArray[np.int32]],
     collective: int,
