@@ -3,8 +3,19 @@
 from pyccl.sim import quantity
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.collective import simulate_collective
+from pyccl.sim.distributions import Distribution
 from pyccl.sim.nodes import NodeType
 from pyccl.sim.result import CollectiveResult
 from pyccl.sim.shared_link import push_pull
+from pyccl.sim.workers import Workers
 
-__all__ = ["Cluster", "CollectiveResult", "NodeType", "push_pull", "quantity", "simulate_collective"]
+__all__ = [
+    "Cluster",
+    "CollectiveResult",
+    "Distribution",
+    "NodeType",
+    "Workers",
+    "push_pull",
+    "quantity",
+    "simulate_collective",
+]

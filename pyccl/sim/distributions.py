@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,14 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from pyccl import _core
 from pyccl.errors import ConfigError
 from pyccl.sim import quantity
+from pyccl.sim.distribution_shapes import ALLOWED, KINDS, MOMENTS, PARAMETERS, TIMES, moments_of_table
 from pyccl.sim.settings import unknown
 
 Floats = NDArray[np.float64]
-Core = tuple[int, float, float, float]  # kind and parameters as csrc/sim/distributions.h has them
 
 _TEXT = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
 _MOST_VALUES = 10_000_000
-_KINDS = ("constant", "uniform", "normal", "lognormal", "exponential", "gamma", "pareto", "weibull", "empirical")
 _ALIASES = MappingProxyType({"shifted_exponential": "exponential", "exp": "exponential"})
 
 
@@ -72,8 +71,8 @@ class Distribution:
         if match is None:
             raise ConfigError(f"{text!r} is no distribution; write for example 'lognormal(mean=180 ms, cv=0.15)'")
         kind = _ALIASES.get(match[1], match[1])
-        if kind not in _KINDS:
-            raise ConfigError(unknown(match[1], _KINDS, "the list of distributions"))
+        if kind not in KINDS:
+            raise ConfigError(unknown(match[1], KINDS, "the list of distributions"))
         if kind == "empirical":
             return _empirical(match[2])
         given, units = _arguments(kind, match[2])
@@ -93,7 +92,7 @@ class Distribution:
 
     def _written(self, key: str) -> str:
         value = self.given[key]
-        return repr(value) if self.relative or key not in _TIMES else quantity.text(value, "time")
+        return repr(value) if self.relative or key not in TIMES else quantity.text(value, "time")
 
     def mean(self) -> float:
         """Return the mean in seconds, or in multiples of the model's time."""
@@ -129,33 +128,17 @@ class Distribution:
             a, b = a * times, b * times
         return _core.SimDistribution(kind, a, b, c, [v * times for v in self.values])
 
-    def _core(self) -> Core:
-        """Return the parameters for C++."""
-        found = _PARAMETERS[self.kind](self.given)
+    def _core(self) -> tuple[int, float, float, float]:
+        """Return kind and parameters as csrc/sim/distributions.h has them."""
+        found = PARAMETERS[self.kind](self.given)
         if not all(math.isfinite(x) for x in found):
             raise ConfigError(f"{self} has no finite parameters")
-        return _KINDS.index(self.kind), *found
+        return KINDS.index(self.kind), *found
 
     def _moments(self) -> tuple[float, float]:
         """Return mean and variance."""
         _, a, b, c = self._core()
-        return _MOMENTS[self.kind](a, b, c) if self.kind != "empirical" else _moments_of_table(self.values)
-
-
-_TIMES = frozenset({"mean", "value", "low", "high", "shift"})
-_ALLOWED = MappingProxyType(
-    {
-        "constant": ("value", "mean"),
-        "uniform": ("low", "high", "mean", "cv"),
-        "exponential": ("shift", "mean", "cv"),
-        "gamma": ("mean", "cv", "shape"),
-        "pareto": ("mean", "cv", "shape"),
-        "weibull": ("mean", "cv", "shape"),
-        "normal": ("mean", "cv"),
-        "lognormal": ("mean", "cv"),
-        "empirical": ("mean",),
-    }
-)
+        return MOMENTS[self.kind](a, b, c) if self.kind != "empirical" else moments_of_table(self.values)
 
 
 def _arguments(kind: str, text: str) -> tuple[dict[str, float], set[bool]]:
@@ -166,8 +149,8 @@ def _arguments(kind: str, text: str) -> tuple[dict[str, float], set[bool]]:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             key, value = ("value" if kind == "constant" else "mean"), part
-        if key not in _ALLOWED[kind]:
-            raise ConfigError(unknown(key, _ALLOWED[kind], kind))
+        if key not in ALLOWED[kind]:
+            raise ConfigError(unknown(key, ALLOWED[kind], kind))
         if key in given:
             raise ConfigError(f"{kind}: {key} is given twice")
         given[key] = _number(f"{kind}: {key}", key, value, units)
@@ -185,10 +168,10 @@ def _number(what: str, key: str, text: str, units: set[bool]) -> float:
     """Return a parameter; note whether a time has a unit."""
     try:
         value = float(text)
-        if key in _TIMES:
+        if key in TIMES:
             units.add(False)
     except ValueError:
-        if key not in _TIMES:
+        if key not in TIMES:
             raise ConfigError(f"{what} must be a number, got {text[:40]!r}") from None
         units.add(True)
         value = quantity.parse(text, "time", what)
@@ -220,128 +203,10 @@ def _empirical(text: str) -> Distribution:
         raise ConfigError(f"empirical({path}): {error}") from None
     if not values or max(values) == 0:
         raise ConfigError(f"{path}: no times in it; write a number of seconds a line")
-    mean = _moments_of_table(tuple(sorted(values)))[0]
+    mean = moments_of_table(tuple(sorted(values)))[0]
     scale = given["mean"] / mean if given else 1.0
     table = tuple(value * scale for value in sorted(values))
     return Distribution("empirical", MappingProxyType(given), units == {False}, path, table)
-
-
-# --- parameters of the C++ core, and moments
-
-
-def _mean(given: Mapping[str, float]) -> float:
-    return given.get("mean", 1.0)
-
-
-def _uniform(given: Mapping[str, float]) -> tuple[float, float, float]:
-    if "low" in given:
-        low, high = given["low"], given["high"]
-    else:
-        half = math.sqrt(3) * _mean(given) * given.get("cv", 0.0)
-        low, high = _mean(given) - half, _mean(given) + half
-    if not 0 <= low <= high:
-        raise ConfigError("uniform: low must be at least 0 and at most high (a cv is at most 0.577)")
-    return low, high, 0.0
-
-
-def _normal(given: Mapping[str, float]) -> tuple[float, float, float]:
-    cv = given.get("cv", 0.0)
-    if cv > 0.5:
-        raise ConfigError(f"normal: a cv of {cv:g} gives too many negative times; write lognormal or gamma")
-    return _mean(given), cv * _mean(given), 0.5 * math.erfc(1 / cv / math.sqrt(2)) if cv else 0.0
-
-
-def _lognormal(given: Mapping[str, float]) -> tuple[float, float, float]:
-    variance = math.log1p(given.get("cv", 0.0) ** 2)
-    return math.log(_mean(given)) - variance / 2, math.sqrt(variance), 0.0
-
-
-def _exponential(given: Mapping[str, float]) -> tuple[float, float, float]:
-    cv = given.get("cv", 1.0)
-    shift = given.get("shift", max(0.0, 1 - cv) * _mean(given))
-    mean = given.get("mean", shift + 1.0 if "shift" in given else 1.0)
-    if cv > 1 or shift > mean:
-        raise ConfigError("exponential: shift must be at most mean, and cv at most 1")
-    return shift, mean - shift, 0.0
-
-
-def _gamma(given: Mapping[str, float]) -> tuple[float, float, float]:
-    shape = given.get("shape", 1 / max(given.get("cv", 1.0), 1e-4) ** 2)
-    return shape, _mean(given) / shape, 0.0
-
-
-def _pareto(given: Mapping[str, float]) -> tuple[float, float, float]:
-    cv = given.get("cv", 0.5)
-    shape = given.get("shape", 1 + math.sqrt(1 + 1 / max(cv, 1e-6) ** 2))
-    if shape <= 1:
-        raise ConfigError(f"pareto: a shape of {shape:g} has no mean; write one above 1")
-    return _mean(given) * (shape - 1) / shape, shape, 0.0
-
-
-def _weibull(given: Mapping[str, float]) -> tuple[float, float, float]:
-    shape = given["shape"] if "shape" in given else _weibull_shape(given.get("cv", 1.0))
-    if not 0.05 <= shape <= 1e5:
-        raise ConfigError("weibull: shape must lie between 0.05 and 1e5 (cv between 1e-5 and 1e9)")
-    return _mean(given) / math.gamma(1 + 1 / shape), shape, 0.0
-
-
-def _weibull_shape(cv: float) -> float:
-    """Return the shape whose coefficient of variation is `cv`, by bisection of its logarithm."""
-    low, high = math.log(0.05), math.log(1e5)
-    for _ in range(200):
-        middle = (low + high) / 2
-        first, second = (math.lgamma(1 + n / math.exp(middle)) for n in (1, 2))
-        low, high = (middle, high) if math.expm1(second - 2 * first) > cv * cv else (low, middle)
-    return math.exp(low)
-
-
-_Parameters = Callable[[Mapping[str, float]], tuple[float, float, float]]
-_PARAMETERS: Mapping[str, _Parameters] = MappingProxyType(
-    {
-        "constant": lambda given: (given.get("value", 1.0), 0.0, 0.0), "uniform": _uniform, "normal": _normal,
-        "lognormal": _lognormal, "exponential": _exponential, "gamma": _gamma, "pareto": _pareto,
-        "weibull": _weibull, "empirical": lambda given: (0.0, 0.0, 0.0),
-    }
-)  # fmt: skip
-
-
-def _normal_moments(a: float, b: float, c: float) -> tuple[float, float]:
-    """Return mean and variance of a normal distribution cut off at 0."""
-    if not b:
-        return a, 0.0
-    z = a / b
-    ratio = math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / (1 - c)
-    return a + b * ratio, b * b * (1 - z * ratio - ratio * ratio)
-
-
-def _pareto_moments(a: float, b: float, _: float) -> tuple[float, float]:
-    mean = a * b / (b - 1)
-    return mean, a * a * b / ((b - 1) ** 2 * (b - 2)) if b > 2 else math.inf
-
-
-def _weibull_moments(a: float, b: float, _: float) -> tuple[float, float]:
-    first, second = (math.gamma(1 + n / b) for n in (1, 2))
-    return a * first, a * a * (second - first * first)
-
-
-def _moments_of_table(values: tuple[float, ...]) -> tuple[float, float]:
-    """Return mean and variance of straight lines between the values."""
-    if len(values) == 1:
-        return values[0], 0.0
-    low, high = np.array(values[:-1]), np.array(values[1:])
-    mean = float(((low + high) / 2).mean())
-    return mean, float(((low * low + low * high + high * high) / 3).mean()) - mean * mean
-
-
-_MOMENTS: Mapping[str, Callable[[float, float, float], tuple[float, float]]] = MappingProxyType(
-    {
-        "constant": lambda a, b, c: (a, 0.0), "uniform": lambda a, b, c: ((a + b) / 2, (b - a) ** 2 / 12),
-        "normal": _normal_moments,
-        "lognormal": lambda a, b, c: (math.exp(a + b * b / 2), math.exp(2 * a + b * b) * math.expm1(b * b)),
-        "exponential": lambda a, b, c: (a + b, b * b), "gamma": lambda a, b, c: (a * b, a * b * b),
-        "pareto": _pareto_moments, "weibull": _weibull_moments,
-    }
-)  # fmt: skip
 
 
 def make(value: Any, what: str) -> Distribution:
