@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pyccl.errors import ConfigError
-from pyccl.sim import Cluster
+from pyccl.sim import Cluster, Workers
 from pyccl.sim.simulate import simulate
 from pyccl.sim.strategies import parse, text
 from pyccl.sim.training_result import Result
@@ -81,6 +81,14 @@ def test_advice(strategy: str, says: str) -> None:
     assert says in result(strategy).advice
 
 
+def test_ssp_warns_of_a_persistent_straggler() -> None:
+    warning = "SSP absorbs jitter, never a persistent straggler: worker 2 sets the pace in the long run."
+    slow, even = Workers(slow={2: 2.0}), Workers()
+    assert simulate(cluster(), MODEL, "ssp:3", workers=slow, steps=5).advice.endswith(warning)
+    assert "straggler:" not in simulate(cluster(), MODEL, "ssp:3", workers=even, steps=5).advice
+    assert "replacing worker 2" in simulate(cluster(), MODEL, "fake(extra=2, category=1)", workers=slow).advice
+
+
 def test_json_has_its_documented_keys(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     result().to_json(path)
@@ -142,7 +150,7 @@ def test_html_stands_alone(tmp_path: Path) -> None:
     assert "a note" in page
 
 
-@pytest.mark.parametrize("written", ["fake", "fake(extra=0.5, stale=2)", "fake(jitter=True)"])
+@pytest.mark.parametrize("written", ["fake", "fake:0.5(stale=2)", "fake(jitter=True)", "ssp:3(servers=2)", "ring"])
 def test_a_strategy_is_written_as_it_is_read(written: str) -> None:
     assert text(parse(written)) == written
     assert parse(text(parse(written))) == parse(written)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pyccl.sim import pace
+from pyccl.sim.strategies import text
 
 if TYPE_CHECKING:
     from pyccl.sim.training_result import Result
@@ -19,7 +20,7 @@ LIMITS = {
     "contention": "links that several messages share",
     "recovery": "failures and recovery from them",
 }
-BOUNDED = ("ssp", "bounded_delay")
+BOUNDED = ("ssp", "bounded")
 PERSISTENT = 1.2
 """A worker whose steps take so many times the median's is slow for good."""
 
@@ -49,11 +50,12 @@ def remedies(result: Result) -> list[Remedy]:
     parts = {name: seconds / result.makespan for name, seconds in result.breakdown.items()}
     links = result.links(1)
     busiest = f" (the busiest link is {links[0].name}, {links[0].utilisation:.0%} used)" if links else ""
+    more = "more servers, or " if hasattr(result.strategy, "servers") else ""
     found = [
         Remedy("devices twice as fast", parts["compute"] / 2),
         Remedy(_of_stragglers(result), parts["straggler"]),
         Remedy("half the latency, or fewer and larger messages,", parts["latency"] / 2),
-        Remedy(f"twice the bandwidth{busiest}", (parts["bandwidth"] + parts["contention"]) / 2),
+        Remedy(f"{more}twice the bandwidth{busiest}", (parts["bandwidth"] + parts["contention"]) / 2),
         Remedy("fewer failures, cheaper checkpoints or a spare host", parts["recovery"]),
     ]
     return sorted(found, key=lambda remedy: -remedy.saving)
@@ -81,6 +83,6 @@ def _named(workers: list[int]) -> str:
 def slow_for_good(result: Result) -> str:
     """Return the warning that bounded staleness needs where a worker is persistently slow, else nothing."""
     slow = slow_workers(result)
-    if not slow or result.strategy.name not in BOUNDED:
+    if not slow or not text(result.strategy).startswith(BOUNDED):
         return ""
     return f"SSP absorbs jitter, never a persistent straggler: {_named(slow)} sets the pace in the long run."

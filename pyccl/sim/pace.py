@@ -10,7 +10,10 @@ from pyccl.sim.job import Floats, Job
 def alone(job: Job) -> float:
     """Return the mean seconds that one healthy device computes in a step."""
     base = job.model.seconds
-    return base if job.workers is None else float(job.workers.columns(1, base).compute.mean())
+    if job.workers is None:
+        return base
+    compute = job.workers.compute
+    return float(compute.mean() * (base if compute.relative else 1.0))
 
 
 def factors(job: Job, size: int) -> Floats:

@@ -116,6 +116,8 @@ def seconds(value: float) -> str:
     """
     if not math.isfinite(value):
         return "never"
+    if abs(value) < 1e-12:
+        return "0 s"
     for factor, unit, below in _UNITS:
         if abs(value) < below:
             return f"{value / factor:.3g} {unit}"

@@ -18,6 +18,7 @@ from pyccl.sim.settings import SettingError, line_of, read, unknown
 from pyccl.sim.simulate import simulate
 from pyccl.sim.strategies import parse
 from pyccl.sim.training_result import Result
+from pyccl.sim.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Scenario:
 
     cluster: Cluster
     model: Model
-    workers: Any = None
+    workers: Workers | None = None
     strategy: str = "ring"
     steps: int = 100
     seed: int = 0
@@ -146,13 +147,14 @@ class _Place:
         return next((word for word in words if word in self.keys), self.section)
 
 
-def make_workers(sections: Mapping[str, Mapping[str, Any]], cluster: Cluster) -> Any:
+def make_workers(sections: Mapping[str, Mapping[str, Any]], cluster: Cluster) -> Workers | None:
     """Return the workers that the sections workers, failures and recovery describe, None where there are none."""
     slow = sections["workers"].get("slow", {})
     outside = [rank for rank in slow if rank >= cluster.size]
     if outside:
         raise SettingError("slow", f"slow: rank {outside[0]} is not in [0, {cluster.size})")
-    return None
+    settings = {**sections["workers"], **sections["failures"]}
+    return Workers(**settings) if settings else None
 
 
 def check_plan(plan: Mapping[str, Any]) -> None:

@@ -13,7 +13,10 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "cluster": {},  # pyccl.sim.settings knows them
         "model": {},  # as does Model.from_table
         "workers": {"compute": "text", "slow": "factors", "slowness": "text", "availability": "text"},
-        "failures": {"mtbf": "time", "node_mtbf": "time", "domain_mtbf": "time", "repair": "text"},
+        "failures": {
+            "mtbf": "time", "node_mtbf": "time", "domain_mtbf": "time", "domain": "count", "repair": "text",
+            "preemption": "time",
+        },
         "recovery": {},
         "training": {"strategy": "text", "steps": "count", "seed": "whole"},
         "plan": {

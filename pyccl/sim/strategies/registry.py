@@ -91,8 +91,12 @@ def text(strategy: Strategy) -> str:
     ]
     name, fixed = max(entries, key=lambda entry: len(entry[1]), default=(strategy.name, {}))
     changed = [f for f in fields if f.name not in fixed and options[f.name] != f.default]
-    given = [f"{f.name}={_written(f, options[f.name])}" for f in changed]
-    return f"{name}({', '.join(given)})" if given else name
+    given = {f.name: _written(f, options[f.name]) for f in changed}
+    first = next((f.name for f in fields if f.name not in fixed), None)
+    if first in given and not set(given[first]) & set("():,"):
+        name = f"{name}:{given.pop(first)}"
+    rest = ", ".join(f"{key}={value}" for key, value in given.items())
+    return f"{name}({rest})" if rest else name
 
 
 def _written(f: dataclasses.Field[Any], value: Any) -> str:
