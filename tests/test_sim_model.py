@@ -195,6 +195,29 @@ def test_a_torch_module_is_counted_by_running_it() -> None:
     model = Model.from_torch(module, torch.zeros(2, 3, 4, 4), rate="1 Gflop/s", efficiency=1.0)
     assert (model.name, model.parameters) == ("Sequential", 8 * 27 + 8 + 1290)
     assert model.forward == pytest.approx(2 * (27 * 8 * 16 + 1280) / 1e9)
+    attention = nn.TransformerEncoderLayer(64, 4, 256, batch_first=True).eval()
+    model = Model.from_torch(attention, torch.zeros(1, 10, 64), rate="1 Gflop/s", efficiency=1.0)
+    assert model.parameters == sum(p.numel() for p in attention.parameters())
+    assert model.forward == pytest.approx(10 * (2 * (4 * 64 * 64 + 2 * 64 * 256) + 4 * 10 * 64) / 1e9)
+    lstm = Model.from_torch(nn.LSTM(8, 16), torch.zeros(1, 3, 8), rate="1 Gflop/s", efficiency=1.0)
+    assert lstm.forward == pytest.approx(2 * 3 * 4 * 16 * (8 + 16) / 1e9)
+
+
+@pytest.mark.torch
+def test_shared_and_loose_parameters_of_a_torch_module_count_once() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Tied(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = torch.nn.Embedding(100, 16), torch.nn.Linear(16, 100, bias=False)
+            self.head.weight, self.extra = self.table.weight, torch.nn.Parameter(torch.zeros(7))
+
+        def forward(self, ids: Any) -> Any:
+            return self.head(self.table(ids))
+
+    model = Model.from_torch(Tied(), torch.zeros(2, 5, dtype=torch.long), device="A100")
+    assert [(layer.name, layer.nbytes) for layer in model.layers] == [("table", 6400), ("head", 0), ("rest", 28)]
 
 
 def test_without_torch_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

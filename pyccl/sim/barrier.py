@@ -60,7 +60,7 @@ def paces(job: Job, size: int, seconds: float, every: int = 1) -> Pace:
 
 def run_rounds(
     job: Job, program: Program, *, size: int, seconds: float, samples: float, memory: float, every: int = 1,
-    notes: tuple[str, ...] = (),
+    tables: bool = False,
 ) -> Run:  # fmt: skip
     """Run `program` once for each round, on networks of every level, and put down where the time went.
 
@@ -82,6 +82,8 @@ def run_rounds(
         Bytes of a device.
     every : int
         Steps of a round.
+    tables : bool
+        Whether the program takes care of the model's embeddings.
     """
     pace = paces(job, size, seconds, every)
     whole = seconds * every
@@ -95,16 +97,24 @@ def run_rounds(
     makespan = float(step_ends[-1])
     return Run(
         makespan, step_ends, categories(pace.totals, [float(end.sum()) for end in ends], makespan), pace.rounds,
-        samples * job.steps, timeline.link_bytes * pace.rounds, memory,
-        spans=_spans(job, timeline, pace, size, seconds, every), notes=notes,
+        samples * job.steps, np.zeros(len(job.cluster.bandwidth)) + timeline.link_bytes * pace.rounds, memory,
+        spans=_spans(job, timeline, pace, size, seconds, every), notes=() if tables else left_out(job),
     )  # fmt: skip
+
+
+def left_out(job: Job) -> tuple[str, ...]:
+    """Return a note where a model has embeddings that the strategy does not know."""
+    if not job.model.embeddings:
+        return ()
+    return ("the model's embedding tables are left out, their memory too; strategy embedding has them",)
 
 
 def categories(own: Floats, ends: list[float], makespan: float) -> Floats:
     """Return each worker's seconds by category: its own, waiting on a free network, and what each level adds."""
     table = np.zeros((len(own), len(CATEGORIES)))
     table[:, 0] = np.minimum(own, ends[0])
-    table[:, 1] = ends[0] - table[:, 0]
+    waited = ends[0] - table[:, 0]
+    table[:, 1] = np.where(waited > 1e-12 * makespan, waited, 0.0)  # below that it is rounding
     table[:, 2:5] = np.maximum(np.diff(ends), 0.0)
     largest = table.argmax(axis=1)
     table[np.arange(len(own)), largest] += makespan - table.sum(axis=1)

@@ -30,7 +30,7 @@ def plan(sizes: Iterable[int], cap: float = CAP, first: float = FIRST) -> tuple[
     """Cut tensors into buckets: one is closed as soon as it has `cap` bytes, the first with `first`.
 
     Tensors stay whole, so that a bucket may be larger than that. Those without bytes go with the next that has some;
-    at the end, with the last bucket. Without any bytes there are no buckets.
+    at the end, with none.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ def plan(sizes: Iterable[int], cap: float = CAP, first: float = FIRST) -> tuple[
     buckets: list[Bucket] = []
     begin = end = nbytes = 0
     limit = min(first, cap)
-    for end, size in enumerate(sizes, 1):
-        nbytes += size
-        if nbytes and nbytes >= limit:
+    for index, size in enumerate(sizes, 1):
+        if size == 0:
+            continue
+        end, nbytes = index, nbytes + size
+        if nbytes >= limit:
             buckets.append(Bucket(begin, end, nbytes))
             begin, nbytes, limit = end, 0, cap
     if nbytes:
         buckets.append(Bucket(begin, end, nbytes))
-    elif buckets and end > begin:
-        buckets[-1] = Bucket(buckets[-1].begin, end, buckets[-1].nbytes)
     return tuple(buckets)

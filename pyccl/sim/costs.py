@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from pyccl.errors import ConfigError
+from pyccl.sim.case import Case
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.collective import simulate_collective
 from pyccl.sim.group_play import Floats, GroupPlay, Ints
+from pyccl.sim.levels import hierarchical, rings
 
 _KEPT = 512
 LEVELS = 4
@@ -78,7 +80,7 @@ class Network:
         ----------
         collective, algorithm : str
         nbytes : int
-            Bytes of the large side, of each group.
+            Bytes of the large side, of each group; rounded up to a multiple of its members.
         groups : array of int, shape (groups, members), optional
 
         Raises
@@ -98,28 +100,68 @@ class Network:
     def _collective(self, collective: str, algorithm: str, nbytes: int, groups: Ints | None) -> Cost:
         everyone = np.arange(self.cluster.size, dtype=np.int64)[None, :]
         groups = everyone if groups is None else groups
-        if groups.shape[1] == 1:
+        whole, members = groups.shape == everyone.shape, groups.shape[1]
+        if members == 1:
             return Cost(0.0, 0.0, 0.0, np.zeros(len(self.cluster.bandwidth)))
-        if self.cluster.uniform is None:
-            return self._played(collective, algorithm, nbytes, groups)
-        latency, rate = self.cluster.uniform
-        whole = groups.shape == everyone.shape
+        nbytes = -(-nbytes // members) * members  # buckets are padded to equal chunks
+        if self.cluster.uniform is not None:
+            return self._uniform(collective, algorithm, nbytes, groups, whole)
+        if algorithm == "ring" and (cost := self._rings(collective, nbytes, groups)) is not None:
+            return cost
+        if algorithm == "hierarchical" and whole and (cost := self._hierarchical(collective, nbytes)) is not None:
+            return cost
+        return self._played(collective, algorithm, nbytes, groups)
+
+    def _uniform(self, collective: str, algorithm: str, nbytes: int, groups: Ints, whole: bool) -> Cost:
+        """Nobody shares links, so that one group stands for all."""
+        latency, rate = self.cluster.uniform or (0.0, 0.0)
         alone = self.cluster if whole else Cluster.switch(groups.shape[1], rate, latency / 2)
-        result = simulate_collective(alone, collective, nbytes, algorithm=algorithm)
-        least = simulate_collective(alone, collective, 0, algorithm=algorithm).time
-        if whole:
-            return _cost(least, result.time, result.time, result.link_bytes)
-        moved = GroupPlay(self.cluster, collective, algorithm, groups[:1]).link_bytes(nbytes, groups)
-        return _cost(least, result.time, result.time, moved)
+        latency, seconds = (
+            simulate_collective(alone, collective, real, algorithm=algorithm).time for real in (0, nbytes)
+        )
+        moved = self._play(collective, algorithm, groups[:1]).link_bytes(nbytes, groups)
+        return _cost(latency, seconds, seconds, moved)
+
+    def _rings(self, collective: str, nbytes: int, groups: Ints) -> Cost | None:
+        ends = [
+            rings(self.cluster, collective, nbytes * real, groups, shared=shared)
+            for real, shared in ((0, False), (1, False), (1, True))
+        ]
+        if any(end is None for end in ends):
+            return None
+        latency, unshared, seconds = (float(end.max()) for end in ends if end is not None)
+        members = groups.shape[1]
+        each = (2 if collective == "all_reduce" else 1) * (members - 1) * (nbytes / members)
+        _, links = self.cluster.routes(groups.reshape(-1), np.roll(groups, -1, axis=1).reshape(-1))
+        moved = each * np.bincount(links, minlength=len(self.cluster.bandwidth))
+        return _cost(latency, unshared, seconds, moved.astype(np.float64))
+
+    def _hierarchical(self, collective: str, nbytes: int) -> Cost | None:
+        def case(real: int) -> Case:
+            return Case(self.cluster, collective, "hierarchical", real, 0, np.zeros(1), 0.0, None)
+
+        ends = [
+            hierarchical(case(real), shared=shared) for real, shared in ((0, False), (nbytes, False), (nbytes, True))
+        ]
+        if any(end is None for end in ends):
+            return None
+        latency, unshared, seconds = (float(end.max()) for end in ends if end is not None)
+        result = simulate_collective(self.cluster, collective, nbytes, algorithm="hierarchical")
+        return _cost(latency, unshared, seconds, result.link_bytes)
 
     def _played(self, collective: str, algorithm: str, nbytes: int, groups: Ints) -> Cost:
+        """Every message, as an event."""
         hosts = self.cluster.host_of[groups]
         apart = len(groups) > 1 and len(self.cluster.nodes) == 1 and bool((hosts == hosts[:, :1]).all())
         shown = groups[:1] if apart else groups  # groups inside equal hosts neither differ nor meet
-        key = (collective, algorithm, shown.shape, shown.tobytes())
-        play: GroupPlay = self._once(key, lambda: GroupPlay(self.cluster, collective, algorithm, shown))
-        latency = self._once((*key, "latency"), lambda: play.seconds(0, shared=False))
-        return _cost(latency, play.seconds(nbytes, shared=False), play.seconds(nbytes), play.link_bytes(nbytes, groups))
+        play = self._play(collective, algorithm, shown)
+        ends = (play.seconds(0, shared=False), play.seconds(nbytes, shared=False), play.seconds(nbytes))
+        return _cost(*ends, play.link_bytes(nbytes, groups))
+
+    def _play(self, collective: str, algorithm: str, groups: Ints) -> GroupPlay:
+        key = ("play", collective, algorithm, groups.shape, groups.tobytes())
+        play: GroupPlay = self._once(key, lambda: GroupPlay(self.cluster, collective, algorithm, groups))
+        return play
 
     def messages(self, source: Ints, destination: Ints, nbytes: int) -> Cost:
         """Return what messages of `nbytes` from `source[i]` to `destination[i]` cost that start together."""

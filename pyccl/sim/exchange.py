@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import fsum
 
-from pyccl.sim.buckets import FIRST, Bucket, plan
+from pyccl.sim.buckets import FIRST, plan
 from pyccl.sim.costs import Cost
 from pyccl.sim.group_play import Floats
 from pyccl.sim.model import Layer, Model
@@ -35,10 +35,12 @@ class Part:
 
 
 def parts_of(layers: Sequence[Layer], cap: float, first: float = FIRST) -> tuple[Part, ...]:
-    """Return the bucket plan of layers given in forward order; layers without bytes after the last bucket join it."""
+    """Return the bucket plan of layers given in forward order; what follows the last bucket is a part without bytes."""
     backward = tuple(reversed(layers))
-    buckets = plan([layer.nbytes for layer in backward], cap, first) or (Bucket(0, len(backward), 0),)
-    return tuple(Part(backward[bucket.begin : bucket.end], bucket.nbytes) for bucket in buckets)
+    buckets = plan([layer.nbytes for layer in backward], cap, first)
+    parts = [Part(backward[bucket.begin : bucket.end], bucket.nbytes) for bucket in buckets]
+    rest = backward[buckets[-1].end :] if buckets else backward
+    return (*parts, Part(rest, 0)) if rest else tuple(parts)
 
 
 def earlier_micro_batches(timeline: Timeline, model: Model) -> None:

@@ -19,6 +19,8 @@ Ints = NDArray[np.int64]
 Tables = list[NDArray[np.int32]]
 
 ROOT = 0
+MOST_EVENTS = 1 << 28  # a minute or so
+MOST_PAIRS = 1 << 25  # 2 GB with their routes
 
 
 class GroupPlay:
@@ -61,7 +63,14 @@ class GroupPlay:
     @cached_property
     def _play(self) -> _core.SimPlay:
         tables, nchunks = self._tables
-        return _core.SimPlay(tables, self.groups.size, nchunks, self._rotates)
+        play = _core.SimPlay(tables, self.groups.size, nchunks, self._rotates)
+        pairs = len(play.sources) * (self.members if self._rotates else 1)
+        if pairs > MOST_PAIRS:
+            raise ConfigError(
+                f"{self.collective} {self.algorithm} on {self.groups.size} ranks has {pairs} pairs that exchange "
+                f"messages, more than {MOST_PAIRS}; choose another algorithm, such as ring"
+            )
+        return play
 
     @cached_property
     def _pairs(self) -> tuple[Ints, Ints]:
@@ -101,10 +110,14 @@ class GroupPlay:
             starts = np.append(0, ends[:-1])
             latency, rate = np.add.reduceat(latency[links], starts), np.minimum.reduceat(rate[links], starts)
             ends, links = np.arange(1, len(starts) + 1), np.arange(len(starts))
-        finish, _, _, _ = self._play.run(
-            latency, ends, links, rate, chunk_bytes=self.chunk_bytes(nbytes), starts=np.zeros(1), gamma=0.0,
-            folded=False, most_events=0,
-        )  # fmt: skip
+        try:
+            finish, _, _, _ = self._play.run(
+                latency, ends, links, rate, chunk_bytes=self.chunk_bytes(nbytes), starts=np.zeros(1), gamma=0.0,
+                folded=False, most_events=MOST_EVENTS,
+            )  # fmt: skip
+        except ValueError as error:
+            what = f"{self.collective} {self.algorithm} on {self.groups.size} ranks"
+            raise ConfigError(f"{what}: {error}; ring and hierarchical need no events on regular clusters") from None
         return float(finish.max())
 
     def link_bytes(self, nbytes: int, groups: Ints | None = None) -> Floats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pyccl.algorithms import get_algorithm
 from pyccl.sim.case import Case, Floats, Ints, Traffic
 from pyccl.sim.cluster import Cluster
 
@@ -16,22 +17,27 @@ _STEPS = {"all_reduce": 2, "reduce_scatter": 1, "all_gather": 1}
 _MOST_KINDS = 64  # of messages that differ in how long they take
 
 
-def message_seconds(cluster: Cluster, source: Ints, destination: Ints, edge: Ints, nbytes: float) -> Floats | None:
+def message_seconds(
+    cluster: Cluster, source: Ints, destination: Ints, edge: Ints, nbytes: float, *, shared: bool = True
+) -> Floats | None:
     """Return the seconds of each message of a step, or None if their rates would change under way.
 
-    `edge` numbers the neighbours: messages of one edge run side by side in every step.
+    `edge` numbers the neighbours: messages of one edge run side by side in every step. Without `shared` every message
+    has the links of its way for itself.
     """
     ends, links = cluster.routes(source, destination)
     message = np.repeat(np.arange(len(source)), np.diff(ends, prepend=0))
-    each = cluster.bandwidth[links] / np.bincount(links, minlength=len(cluster.bandwidth))[links]
+    each = cluster.bandwidth[links]
+    if shared:
+        each = each / np.bincount(links, minlength=len(cluster.bandwidth))[links]
     rate = np.full(len(source), np.inf)
     np.minimum.at(rate, message, each)
-    if not _alike(rate[message], links):  # then what one message leaves, another would take
+    if shared and not _alike(rate[message], links):  # then what one message leaves, another would take
         return None
     latency = np.bincount(message, weights=cluster.latency[links], minlength=len(source))
     seconds = latency + nbytes / rate
-    together = _alike(edge[message].astype(float), links) and _alike(seconds, edge)
-    return seconds if together or np.ptp(seconds) == 0 else None
+    together = not shared or _alike(edge[message].astype(float), links)
+    return seconds if (together and _alike(seconds, edge)) or np.ptp(seconds) == 0 else None
 
 
 def _alike(value: Floats, group: NDArray[np.integer]) -> bool:
@@ -69,23 +75,44 @@ def around(seconds: Floats, steps: int) -> Floats:
 
 def ring_over_edges(case: Case) -> Floats | None:
     """Return when each rank of a ring on any cluster ends; None where that is not so simple."""
-    size = case.cluster.size
-    ours = case.algorithm == "ring" and case.collective in _STEPS and case.symmetric
-    if not ours or size < 2 or len(case.starts) > 1 or case.gamma > 0 or case.nbytes % size:
+    if len(case.starts) > 1 or case.gamma > 0 or case.algorithm != "ring":
         return None
-    ranks = np.arange(size)
-    seconds = message_seconds(case.cluster, np.roll(ranks, 1), ranks, ranks, case.nbytes / size)
+    ranks = np.arange(case.cluster.size, dtype=np.int64)
+    finish = rings(case.cluster, case.collective, case.nbytes, ranks[None, :])
+    return None if finish is None else case.starts[0] + finish
+
+
+def rings(
+    cluster: Cluster, collective: str, nbytes: int, groups: Ints, *, shared: bool = True
+) -> Floats | None:  # fmt: skip
+    """Return when each member of equal groups ends that all run a ring at once; None where that is not so simple.
+
+    Parameters
+    ----------
+    groups : array of int, shape (groups, members)
+        Ranks.
+    shared : bool
+        False: as if every message had the links of its way for itself.
+    """
+    size = groups.shape[1]
+    if size < 2 or nbytes % size or collective not in _STEPS:
+        return None
+    if not get_algorithm(collective, "ring").function.__module__.startswith("pyccl.algorithms."):
+        return None
+    edge = np.tile(np.arange(size, dtype=np.int64), len(groups))
+    source = np.roll(groups, 1, axis=1).reshape(-1)
+    seconds = message_seconds(cluster, source, groups.reshape(-1), edge, nbytes / size, shared=shared)
     if seconds is None or len(np.unique(seconds)) > _MOST_KINDS:
         return None
-    taken = around(seconds, _STEPS[case.collective] * (size - 1))
-    finish: Floats = case.starts[0] + np.maximum(taken, np.roll(taken, -1))  # its own last message must be taken, too
-    return finish
+    taken = around(seconds[:size], _STEPS[collective] * (size - 1))
+    return np.maximum(taken, np.roll(taken, -1))  # its own last message must be taken, too
 
 
-def hierarchical(case: Case) -> Floats | None:
+def hierarchical(case: Case, *, shared: bool = True) -> Floats | None:
     """Return when each rank of a hierarchical all_reduce on equal hosts ends; None where that is not so simple.
 
     The two phases within a host are those of a host alone, by events; between the hosts equal rings run side by side.
+    Without `shared` every message between hosts has the links of its way for itself.
     """
     cluster = case.cluster
     node = cluster.nodes[0]
@@ -99,7 +126,9 @@ def hierarchical(case: Case) -> Floats | None:
     ranks = np.arange(cluster.size).reshape(hosts, each)
     host = np.broadcast_to(np.arange(hosts)[:, None], ranks.shape).reshape(-1)
     chunk = case.nbytes / cluster.size
-    seconds = message_seconds(cluster, np.roll(ranks, 1, axis=0).reshape(-1), ranks.reshape(-1), host, chunk)
+    seconds = message_seconds(
+        cluster, np.roll(ranks, 1, axis=0).reshape(-1), ranks.reshape(-1), host, chunk, shared=shared
+    )
     if seconds is None or len(np.unique(seconds)) > _MOST_KINDS:
         return None
     between = seconds.reshape(hosts, each)[:, 0]

@@ -203,8 +203,7 @@ class Model:
     def from_torch(cls, module: Any, example: Any, **options: Any) -> Model:
         """Return a model of a torch module by running it once on `example`, a batch of one; options as `from_flops`.
 
-        Operations of linear, convolution, embedding, recurrent and attention modules are counted; see
-        `pyccl.sim.torch_model`.
+        Operations of linear, convolution, recurrent and attention modules are counted; see `pyccl.sim.torch_model`.
         """
         from pyccl.sim.torch_model import rows_of
 

@@ -12,7 +12,7 @@ from pyccl.sim.presets import Row
 def rows_of(module: Any, example: Any) -> list[Row]:
     """Return a row for each module without submodules, in the order in which they ran, for one sample.
 
-    Operations are counted for linear layers, convolutions and multi-head attention; of others (norms, activations,
+    Operations are counted for linear layers, convolutions, recurrent layers and multi-head attention; of others (norms, activations,
     embeddings) they are few beside these, and are taken as none. Parameters are counted once, where they are first
     used; those that no counted module has of its own go to a row ``rest``.
 
@@ -60,7 +60,7 @@ def rows_of(module: Any, example: Any) -> list[Row]:
     leaves = [(name, part) for name, part in leaves if not any(name.startswith(prefix) for prefix in inside)]
     handles = [part.register_forward_hook(hook(name or type(part).__name__)) for name, part in leaves]
     try:
-        with torch.no_grad():
+        with torch.enable_grad():  # without gradients, torch takes ways through attention that call no hooks
             module(*arguments)
     finally:
         for handle in handles:
@@ -84,4 +84,6 @@ def _flops(torch: Any, layer: Any, inputs: Any, out: Any) -> float:
         query, key = inputs[0], inputs[1]
         tokens = key.shape[1] if layer.batch_first else key.shape[0]
         work = 2 * (query.numel() + key.numel()) * layer.embed_dim + 2 * query.numel() * tokens
+    elif isinstance(layer, nn.RNNBase):
+        work = inputs[0].numel() // layer.input_size * sum(p.numel() for p in layer.parameters() if p.dim() > 1)
     return 2.0 * work

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from argparse import Namespace
 
-from pyccl.sim import plan as planning
-from pyccl.sim import report
+from pyccl.sim import planning, report
 from pyccl.sim.scenario import Scenario
 
 from .progress import bar

@@ -85,5 +85,5 @@ class EmbeddingExchange(Strategy):
         tables = sum(table.parameters for table in model.embeddings) * model.itemsize
         return run_rounds(
             job, step, size=size, seconds=model.seconds, samples=size * model.batch,
-            memory=replica_bytes(model) + tables / size,
+            memory=replica_bytes(model) + tables / size, tables=True,
         )  # fmt: skip

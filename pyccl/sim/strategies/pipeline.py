@@ -8,7 +8,7 @@ from math import fsum
 import numpy as np
 
 from pyccl.errors import ConfigError
-from pyccl.sim.barrier import categories, columns, traced_ranks
+from pyccl.sim.barrier import categories, columns, left_out, traced_ranks
 from pyccl.sim.costs import LEVELS, Cost, network_of
 from pyccl.sim.cuts import cut
 from pyccl.sim.group_play import Floats, Ints
@@ -223,7 +223,8 @@ class _Pipe:
             makespan, step_ends, categories(own, [float(end.sum()) for end in ends], makespan), job.steps,
             float(self.replicas * job.model.batch * job.steps), self._link_bytes() * job.steps, self._memory(),
             spans=self._spans(blocks[0]),
-            notes=(f"waiting for slower workers includes the pipeline's bubble, {bubble:.1%} of a step at least",),
+            notes=(f"waiting for slower workers includes the pipeline's bubble, {bubble:.1%} of a step at least",
+                   *left_out(job)),
         )  # fmt: skip
 
     def _memory(self) -> float:

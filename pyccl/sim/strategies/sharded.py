@@ -110,7 +110,8 @@ def _whole_parts(
         return
     timeline.wait(end)
     for index, part in enumerate(parts):
-        end = timeline.launch(gather(part.nbytes), f"all_gather bucket {index}")
+        if part.nbytes:
+            end = timeline.launch(gather(part.nbytes), f"all_gather bucket {index}")
     timeline.wait(end)
 
 
@@ -124,7 +125,8 @@ def _gathered_parts(
 
     def fetch(place: int) -> Floats:
         index = order[place]
-        return timeline.launch(gather(parts[index].nbytes), f"all_gather bucket {index}")
+        nbytes = parts[index].nbytes
+        return timeline.launch(gather(nbytes), f"all_gather bucket {index}") if nbytes else timeline.now
 
     coming = fetch(0)
     for place, index in enumerate(order):
@@ -133,8 +135,9 @@ def _gathered_parts(
             coming = fetch(place + 1)
         if place // len(parts) % 2:
             timeline.compute(parts[index].backward, "backward")
-            end = hand_over(index, parts[index].nbytes)
-            if not options.overlap:
+            if parts[index].nbytes:
+                end = hand_over(index, parts[index].nbytes)
+            if end is not None and not options.overlap:
                 timeline.wait(end)
         else:
             timeline.compute(parts[index].forward, "forward")
