@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyccl.errors import ConfigError
-from pyccl.sim.planning import plan
 from pyccl.sim.plan_result import Choice, Row, front
+from pyccl.sim.planning import plan
 from pyccl.sim.scenario import Scenario
 from pyccl.sim.variations import with_devices, with_topology
 from tests.training import MODEL, cluster
