@@ -11,6 +11,7 @@ from pyccl.sim.model import Layer, Model
 from pyccl.sim.nodes import NodeType
 from pyccl.sim.plan_result import Plan
 from pyccl.sim.planning import plan
+from pyccl.sim.recovery import Recovery
 from pyccl.sim.result import CollectiveResult
 from pyccl.sim.scenario import Scenario
 from pyccl.sim.shared_link import push_pull
@@ -20,6 +21,6 @@ from pyccl.sim.workers import Workers
 
 __all__ = [
     "Cluster", "CollectiveResult", "Distribution", "Embedding", "Layer", "Logistic", "LossCurve", "Model",
-    "NodeType", "NoiseScale", "Plan", "Problem", "Result", "Scenario", "Workers", "plan", "push_pull", "quantity",
-    "simulate", "simulate_collective",
+    "NodeType", "NoiseScale", "Plan", "Problem", "Recovery", "Result", "Scenario", "Workers", "plan", "push_pull",
+    "quantity", "simulate", "simulate_collective",
 ]  # fmt: skip

@@ -114,7 +114,7 @@ def cosimulate(job: Job, run: Run, problem: Problem, points: int = 200) -> LossC
     applied = run.applied or _synchronous(job, run)
     order = np.argsort(applied.made, kind="stable")
     made, read = applied.made[order], applied.read[order]
-    workers, times = applied.worker[order], applied.time[order]
+    workers, instants = applied.worker[order], applied.time[order]
     starts = np.flatnonzero(np.diff(made, prepend=made[0] - 1 if len(made) else 0))
     # A version is forgotten when nobody will read it or an earlier one any more.
     needed = np.minimum.accumulate(read[::-1])[::-1] if len(read) else read
@@ -134,9 +134,12 @@ def cosimulate(job: Job, run: Run, problem: Problem, points: int = 200) -> LossC
             versions.pop(forgotten, None)
             forgotten += 1
         if (k + 1) % every == 0 or end == len(made):
-            curve.append((float(times[begin:end].max()), int(made[begin]), problem.loss(parameters)))
-    time, version, loss = zip(*curve, strict=True)
-    return LossCurve(np.array(time), np.array(version, dtype=np.int64), np.array(loss), parameters)
+            curve.append((float(instants[begin:end].max()), int(made[begin]), problem.loss(parameters)))
+    times, numbers, losses = (np.array(column) for column in zip(*curve, strict=True))
+    ends = np.sort(run.step_ends)
+    if len(ends) == numbers[-1]:  # failures have moved the versions, not the gradients
+        times = np.concatenate([[0.0], ends])[numbers]
+    return LossCurve(times, numbers, losses, parameters)
 
 
 def _synchronous(job: Job, run: Run) -> Applied:

@@ -13,6 +13,7 @@ from pyccl.sim.cluster import Cluster
 from pyccl.sim.cosimulation import Problem
 from pyccl.sim.job import Strategy
 from pyccl.sim.model import Model
+from pyccl.sim.recovery import Recovery
 from pyccl.sim.sections import MOST_STEPS, SECTIONS, read_section
 from pyccl.sim.settings import SettingError, line_of, read, unknown
 from pyccl.sim.simulate import simulate
@@ -30,6 +31,7 @@ class Scenario:
     cluster : Cluster
     model : Model
     workers : Workers or None
+    recovery : Recovery or None
     strategy : str
         As `simulate` takes it.
     steps, seed : int
@@ -47,6 +49,7 @@ class Scenario:
     cluster: Cluster
     model: Model
     workers: Workers | None = None
+    recovery: Recovery | None = None
     strategy: str = "ring"
     steps: int = 100
     seed: int = 0
@@ -94,9 +97,11 @@ class Scenario:
             parse(training["strategy"])
         with _Place(path, text, "workers", document.get("workers")):
             workers = make_workers(read_sections, cluster)
+        with _Place(path, text, "recovery", document.get("recovery")):
+            recovery = make_recovery(read_sections["recovery"], workers)
         with _Place(path, text, "plan", document.get("plan")):
             check_plan(read_sections["plan"])
-        return cls(cluster, model, workers, plan=read_sections["plan"], path=path, document=document, **training)
+        return cls(cluster, model, workers, recovery, plan=read_sections["plan"], path=path, document=document, **training)
 
     def to_toml(self) -> str:
         """Return the file's sections as TOML, which `load` reads back to an equal scenario."""
@@ -120,7 +125,7 @@ class Scenario:
             As `simulate`.
         """
         return simulate(
-            self.cluster, self.model, self.strategy if strategy is None else strategy, workers=self.workers,
+            self.cluster, self.model, self.strategy if strategy is None else strategy, workers=self.workers, recovery=self.recovery,
             steps=self.steps if steps is None else steps, seed=self.seed if seed is None else seed,
             trace_steps=trace_steps, problem=problem,
         )  # fmt: skip
@@ -155,6 +160,19 @@ def make_workers(sections: Mapping[str, Mapping[str, Any]], cluster: Cluster) ->
         raise SettingError("slow", f"slow: rank {outside[0]} is not in [0, {cluster.size})")
     settings = {**sections["workers"], **sections["failures"]}
     return Workers(**settings) if settings else None
+
+
+def make_recovery(section: Mapping[str, Any], workers: Workers | None) -> Recovery | None:
+    """Return what the section ``[recovery]`` describes, None where there is none.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is wrong, or nothing ever fails.
+    """
+    if section and (workers is None or not workers.fails):
+        raise SettingError("recovery", "nothing fails here; write mtbf or the like in [failures], or leave [recovery] out")
+    return Recovery(**section) if section else None
 
 
 def check_plan(plan: Mapping[str, Any]) -> None:

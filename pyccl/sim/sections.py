@@ -17,7 +17,10 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "mtbf": "time", "node_mtbf": "time", "domain_mtbf": "time", "domain": "count", "repair": "text",
             "preemption": "time",
         },
-        "recovery": {},
+        "recovery": {
+            "policy": "text", "checkpoint": "time", "interval": "text", "detect": "time", "restart": "time",
+            "spares": "whole",
+        },
         "training": {"strategy": "text", "steps": "count", "seed": "whole"},
         "plan": {
             "samples": "count", "epochs": "number", "dataset": "count", "noise": "number", "least_steps": "number",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pyccl.errors import ConfigError
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.cosimulation import Problem, cosimulate
 from pyccl.sim.job import Job, Strategy
 from pyccl.sim.model import Model
+from pyccl.sim.recovery import Recovery, with_failures
 from pyccl.sim.strategies import parse
 from pyccl.sim.training_result import Result
+from pyccl.sim.workers import Workers
 
 
 def simulate(
@@ -18,7 +18,8 @@ def simulate(
     model: Model,
     strategy: str | Strategy,
     *,
-    workers: Any = None,
+    workers: Workers | None = None,
+    recovery: Recovery | None = None,
     steps: int = 100,
     seed: int = 0,
     trace_steps: int = 0,
@@ -35,6 +36,8 @@ def simulate(
         Such as "ring", "ssp:3", "ps_async(servers=4)"; see `pyccl.sim.strategies`.
     workers : Workers, optional
         How fast each is, and when it fails; default: all alike.
+    recovery : Recovery, optional
+        What is done when something fails; default: a restart from the last checkpoint, where `workers` fail.
     steps : int, default 100
         Iterations of each worker.
     seed : int, default 0
@@ -59,4 +62,6 @@ def simulate(
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
     job = Job(cluster, model, workers, steps, seed, trace_steps)
     run = chosen.run(job)
+    if workers is not None and workers.fails:
+        run = with_failures(run, workers, cluster, recovery or Recovery(), seed).run
     return Result(job, chosen, run, None if problem is None else cosimulate(job, run, problem))

@@ -79,7 +79,7 @@ def _faster(scenario: Scenario) -> Scenario | None:
 
 
 def _steady(scenario: Scenario) -> Scenario | None:
-    return None if scenario.workers is None else scenario.with_(workers=None)
+    return None if scenario.workers is None else scenario.with_(workers=None, recovery=None)
 
 
 VARIATIONS: Mapping[str, Change] = MappingProxyType(
