@@ -180,6 +180,7 @@ def sim_train(
     most_rows: int,
     most_events: int,
 ) -> dict[str, Any]: ...
+
 class SimDistribution:
     def __init__(
         self, kind: int, a: float = ..., b: float = ..., c: float = ..., table: Sequence[float] = ...

@@ -101,7 +101,9 @@ class Scenario:
             recovery = make_recovery(read_sections["recovery"], workers)
         with _Place(path, text, "plan", document.get("plan")):
             check_plan(read_sections["plan"])
-        return cls(cluster, model, workers, recovery, plan=read_sections["plan"], path=path, document=document, **training)
+        return cls(
+            cluster, model, workers, recovery, plan=read_sections["plan"], path=path, document=document, **training
+        )
 
     def to_toml(self) -> str:
         """Return the file's sections as TOML, which `load` reads back to an equal scenario."""
@@ -125,8 +127,8 @@ class Scenario:
             As `simulate`.
         """
         return simulate(
-            self.cluster, self.model, self.strategy if strategy is None else strategy, workers=self.workers, recovery=self.recovery,
-            steps=self.steps if steps is None else steps, seed=self.seed if seed is None else seed,
+            self.cluster, self.model, self.strategy if strategy is None else strategy,
+            workers=self.workers, recovery=self.recovery, steps=self.steps if steps is None else steps, seed=self.seed if seed is None else seed,
             trace_steps=trace_steps, problem=problem,
         )  # fmt: skip
 
@@ -171,7 +173,9 @@ def make_recovery(section: Mapping[str, Any], workers: Workers | None) -> Recove
         If a setting is wrong, or nothing ever fails.
     """
     if section and (workers is None or not workers.fails):
-        raise SettingError("recovery", "nothing fails here; write mtbf or the like in [failures], or leave [recovery] out")
+        raise SettingError(
+            "recovery", "nothing fails here; write mtbf or the like in [failures], or leave [recovery] out"
+        )
     return Recovery(**section) if section else None
 
 

@@ -12,9 +12,9 @@ from pyccl.sim.presets import Row
 def rows_of(module: Any, example: Any) -> list[Row]:
     """Return a row for each module without submodules, in the order in which they ran, for one sample.
 
-    Operations are counted for linear layers, convolutions, recurrent layers and multi-head attention; of others (norms, activations,
-    embeddings) they are few beside these, and are taken as none. Parameters are counted once, where they are first
-    used; those that no counted module has of its own go to a row ``rest``.
+    Operations are counted for linear layers, convolutions, recurrent layers and multi-head attention; of others (norms,
+    activations, embeddings) they are few beside these, and are taken as none. Parameters are counted once, where they
+    are first used; those that no counted module has of its own go to a row ``rest``.
 
     Parameters
     ----------
