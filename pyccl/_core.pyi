@@ -139,11 +139,64 @@ class SimNetwork(_Object):
     def settle(self, now: float) -> dict[int, float]: ...
     def rate(self, flow: int) -> float: ...
 
+class SimDistribution:
+    def __init__(
+        self, kind: int, a: float = ..., b: float = ..., c: float = ..., table: Sequence[float] = ...
+    ) -> None: ...
+    def quantile(self, u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...
+
+def sim_philox(counter: Sequence[int], key: int) -> list[int]: ...
+def sim_uniform(seed: int, who: npt.NDArray[np.uint32], iteration: int, stream: int) -> npt.NDArray[np.float64]: ...
+def sim_draw(
+    compute: SimDistribution,
+    factors: Sequence[float],
+    slow: float,
+    enter: float,
+    leave: float,
+    seed: int,
+    workers: int,
+    first: int,
+    count: int,
+) -> npt.NDArray[np.float64]: ...
+
+class SimSeconds(_Object):
+    @staticmethod
+    def table(seconds: npt.NDArray[np.float64]) -> SimSeconds: ...
+    @staticmethod
+    def drawn(
+        compute: SimDistribution,
+        factors: Sequence[float],
+        slow: float,
+        enter: float,
+        leave: float,
+        seed: int,
+        workers: int,
+    ) -> SimSeconds: ...
+
+class SimSampling(_Object):
+    def __init__(self, clients: int, slots: int, cohorts: bool, seed: int, retry: float) -> None: ...
+
 class SimWires(_Object):
     @staticmethod
     def uniform(
         slots: int, push: float, pull: float, up: float, down: float, limit: float, latency: float, apply: float
     ) -> SimWires: ...
+
+class SimGroupWires(SimWires):
+    def __init__(
+        self,
+        slots: int,
+        servers: int,
+        capacity: npt.NDArray[np.float64],
+        latency: npt.NDArray[np.float64],
+        up: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        down: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        push: float,
+        pull: float,
+        apply: float,
+    ) -> None: ...
+    @property
+    def groups(self) -> int: ...
 
 class SimFlowWires(SimWires):
     def __init__(
@@ -170,7 +223,8 @@ class SimFlowWires(SimWires):
 def sim_train(
     rule: PolicyRule,
     wires: SimWires,
-    seconds: npt.NDArray[np.float64],
+    seconds: SimSeconds,
+    sampling: SimSampling | None,
     starts: npt.NDArray[np.float64],
     local_steps: int,
     rounds: int,
@@ -180,29 +234,6 @@ def sim_train(
     most_rows: int,
     most_events: int,
 ) -> dict[str, Any]: ...
-
-class SimDistribution:
-    def __init__(
-        self, kind: int, a: float = ..., b: float = ..., c: float = ..., table: Sequence[float] = ...
-    ) -> None: ...
-    def quantile(self, u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...
-
-def sim_philox(counter: Sequence[int], key: int) -> list[int]: ...
-def sim_uniform(seed: int, who: npt.NDArray[np.uint32], iteration: int, stream: int) -> npt.NDArray[np.float64]: ...
-def sim_draw(
-    compute: SimDistribution,
-    factors: Sequence[float],
-    slow: float,
-    enter: float,
-    leave: float,
-    seed: int,
-    workers: int,
-    first: int,
-    count: int,
-) -> npt.NDArray[np.float64]: ...
-def sim_push_pull(
-    compute: npt.NDArray[np.float64], push: float, pull: float, push_bandwidth: float, pull_bandwidth: float
-) -> npt.NDArray[np.float64]: ...
 def sim_payload(
     tables: Sequence[npt.NDArray[np.int32]],
     collective: int,

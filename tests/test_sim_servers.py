@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyccl import _core
 from pyccl.policy import SSP, Async, BoundedDelay, FedBuff, KAsync, Policy, SoftSync, Sync
 from pyccl.sim import Cluster
 from pyccl.sim.servers import Death, Shards, Trained, to_run, train
@@ -130,17 +131,56 @@ def test_colocated_servers_take_what_the_formula_says(workers: int) -> None:
 @settings(max_examples=60, deadline=None)
 @given(policy=st.sampled_from(POLICIES), servers=st.integers(1, 3), latency=st.sampled_from([0.0, 0.01]),
        apply=st.sampled_from([0.0, 1e-9]), seed=st.integers(0, 1000))  # fmt: skip
-def test_one_shared_link_is_the_general_network(
+def test_the_networks_are_one_where_all_apply(
     policy: Policy, servers: int, latency: float, apply: float, seed: int
 ) -> None:
     server = shards(5, servers, latency=latency, apply=apply)
     times = random_seconds(5, 8, seed)
-    one, general = (train(server, policy, times, steps=8, flows=flows) for flows in (False, True))
+    runs = [train(server, policy, times, steps=8, network=kind) for kind in ("uniform", "groups", "flows")]
+    for one in runs[:2]:
+        same(one, runs[2])
+
+
+def same(one: Trained, other: Trained) -> None:
     for name in ("makespan", "finish", "step_ends", "seconds"):
-        assert one.log[name] == pytest.approx(general.log[name], rel=1e-9, abs=1e-9)
+        assert one.log[name] == pytest.approx(other.log[name], rel=1e-9, abs=1e-9), name
     for name in ("staleness", "applied_worker", "applied_read", "pushes", "pulls", "dropped"):
-        assert np.array_equal(one.log[name], general.log[name]), name
-    assert one.link_bytes == pytest.approx(general.link_bytes, rel=1e-12)
+        assert np.array_equal(one.log[name], other.log[name]), name
+    assert one.link_bytes == pytest.approx(other.link_bytes, rel=1e-12)
+
+
+CLUSTERS = {
+    "fat tree": lambda: Cluster.fat_tree(
+        hosts=6, gpus_per_host=2, nic=RATE, latency=1e-3, oversubscription=3, hosts_per_leaf=2, intra=5 * RATE
+    ),
+    "narrow": lambda: Cluster.fat_tree(hosts=9, nic=RATE, latency=0.0, oversubscription=8, hosts_per_leaf=3, spines=1),
+    "two kinds": lambda: Cluster.switch(
+        nodes=[{"hosts": 5, "nic": RATE / 4}, {"hosts": 4, "nic": 3 * RATE}], latency=1e-3
+    ),
+    "wan": lambda: Cluster.wan(uplink=RATE / 2, uplink_latency=0.05, sites=3, hosts=10, nic=RATE, latency=1e-3),
+    "ring": lambda: Cluster.ring(hosts=7, nic=RATE, latency=1e-3),
+    "half duplex": lambda: Cluster.switch(hosts=6, nic=RATE, latency=1e-3, duplex="half"),
+}
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+@settings(max_examples=15, deadline=None)
+@given(policy=st.sampled_from(POLICIES), seed=st.integers(0, 1000), pull=st.sampled_from([0.0, 5e8]))
+def test_groups_of_messages_move_as_each_would(name: str, policy: Policy, seed: int, pull: float) -> None:
+    cluster = CLUSTERS[name]()
+    devices = np.arange(cluster.size)
+    server = Shards(cluster, devices[:-1], devices[-1:], MODEL * 3, pull, MODEL)
+    times = random_seconds(cluster.size - 1, 5, seed)
+    same(*(train(server, policy, times, steps=5, network=kind) for kind in ("groups", "flows")))
+
+
+def test_equal_ways_are_one_group() -> None:
+    """Links that another one always limits first are left out: 1,023 workers of a fat tree are two groups each way."""
+    cluster = Cluster.fat_tree(hosts=128, gpus_per_host=8, nic="200 Gbit/s", latency="3 us", oversubscription=2)
+    devices = np.arange(cluster.size)
+    wires = Shards(cluster, devices[:-1], devices[-1:], MODEL, MODEL, MODEL).wires(1023)
+    assert isinstance(wires, _core.SimGroupWires)
+    assert wires.groups == 4
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=str)

@@ -3,13 +3,17 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "policy/rule.h"
+#include "sim/draws.h"
 #include "sim/flow_wires.h"
+#include "sim/group_wires.h"
+#include "sim/random.h"
 #include "sim/training.h"
 #include "sim/uniform_wires.h"
 
@@ -70,6 +74,20 @@ std::unique_ptr<sim::FlowWires> flow_wires(std::uint32_t slots, std::uint32_t se
                                                            push, pull, state, apply, replicas, dead, dies, recovery});
 }
 
+std::unique_ptr<sim::GroupWires> group_wires(std::uint32_t slots, std::uint32_t servers, const Array<double>& capacity,
+                                             const Array<double>& latency, const Routes& up, const Routes& down,
+                                             double push, double pull, double apply) {
+  if (slots < 1 || servers < 1) throw py::value_error("slots or servers is out of range");
+  if (capacity.size() != latency.size()) throw py::value_error("latency and capacity differ");
+  const auto links = static_cast<std::size_t>(capacity.size()), rows = static_cast<std::size_t>(up.first.size());
+  if (rows % servers != 0) throw py::value_error("routes have the wrong length");
+  const auto rates = vector_of(capacity), delays = vector_of(latency);
+  const sim::Table there = table_of(up, rows, links), back = table_of(down, rows, links);
+  const py::gil_scoped_release nogil;
+  return std::make_unique<sim::GroupWires>(sim::find_ways(there, back, servers, rates, delays), rates, push, pull,
+                                           apply, slots);
+}
+
 py::dict columns(const sim::TrainingLog& log) {
   using Seconds = sim::TrainingLog::Seconds;
   using Row = sim::TrainingLog::Row;
@@ -93,21 +111,50 @@ py::dict columns(const sim::TrainingLog& log) {
                   "span_step"_a = column<std::int64_t>(log.spans, [](const Span& span) { return span.round; }));
 }
 
-py::dict train(policy::Rule& rule, sim::Wires& wires, const Array<double>& seconds, const Array<double>& starts,
-               int local_steps, std::int64_t rounds, std::int64_t versions, double horizon, std::int64_t trace_rounds,
-               std::int64_t most_rows, std::int64_t most_events) {
-  if (seconds.ndim() != 2) throw py::value_error("seconds must have shape (workers, steps)");
+/// How long each client computes; a table comes again from its beginning.
+struct Seconds {
+  std::uint32_t clients;
+  std::function<double(std::uint32_t, std::uint64_t)> of;
+};
+
+Seconds table(const Array<double>& seconds) {
+  if (seconds.ndim() != 2 || seconds.shape(1) == 0) throw py::value_error("seconds must have shape (workers, steps)");
+  const auto steps = static_cast<std::uint64_t>(seconds.shape(1));
+  auto values = std::make_shared<std::vector<double>>(vector_of(seconds));
+  return {static_cast<std::uint32_t>(seconds.shape(0)), [values, steps](std::uint32_t client, std::uint64_t step) {
+            return (*values)[client * steps + step % steps];
+          }};
+}
+
+Seconds drawn(const sim::Distribution& compute, const std::vector<double>& factors, double slow, double enter,
+              double leave, std::uint64_t seed, std::uint32_t workers) {
+  if (factors.size() != 1 && factors.size() != workers) throw py::value_error("factors needs 1 entry or one a worker");
+  const sim::Draws draws{compute, factors, slow, enter, leave, seed};
+  return {workers, [draws](std::uint32_t client, std::uint64_t step) { return draws.seconds(client, step); }};
+}
+
+std::unique_ptr<sim::Sampling> sampling(std::uint32_t clients, std::uint32_t slots, bool cohorts, std::uint64_t seed,
+                                        double retry) {
+  if (slots < 1 || slots > clients) throw py::value_error("slots must be in [1, clients]");
+  const auto uniform = [seed](std::uint32_t who, std::uint64_t draw) {
+    return sim::uniform(seed, who, draw, sim::Stream::Sampling);
+  };
+  return std::make_unique<sim::Sampling>(sim::Sampling::Setting{clients, slots, cohorts, uniform, {}, retry});
+}
+
+py::dict train(policy::Rule& rule, sim::Wires& wires, const Seconds& seconds, sim::Sampling* clients,
+               const Array<double>& starts, int local_steps, std::int64_t rounds, std::int64_t versions, double horizon,
+               std::int64_t trace_rounds, std::int64_t most_rows, std::int64_t most_events) {
   sim::Training s;
   s.slots = static_cast<std::uint32_t>(rule.workers());
-  s.clients = static_cast<std::uint32_t>(seconds.shape(0));
-  const double* times = seconds.data();
-  const auto steps = static_cast<std::uint64_t>(seconds.shape(1));
-  s.seconds = [times, steps](std::uint32_t client, std::uint64_t step) { return times[client * steps + step % steps]; };
+  s.clients = seconds.clients;
+  s.seconds = seconds.of;
   s.local_steps = local_steps;
   s.starts = vector_of(starts);
   s.rounds = rounds;
   s.versions = versions;
   s.horizon = horizon;
+  s.sampling = clients;
   s.trace_rounds = trace_rounds;
   s.most_rows = most_rows;
   s.most_events = most_events;
@@ -115,9 +162,9 @@ py::dict train(policy::Rule& rule, sim::Wires& wires, const Array<double>& secon
     const py::gil_scoped_acquire gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   };
-  if (s.clients != s.slots) throw py::value_error("the rule has another number of workers");
+  if (clients == nullptr ? s.clients != s.slots : clients->clients() != s.clients)
+    throw py::value_error("seconds has another number of workers");
   if (!s.starts.empty() && s.starts.size() != s.slots) throw py::value_error("starts needs one entry per worker");
-  if (steps == 0) throw py::value_error("seconds needs at least one step");
   sim::TrainingLog log(0, 0);
   {
     const py::gil_scoped_release nogil;
@@ -142,8 +189,17 @@ void register_training(py::module_& m) {
       .def(py::init(&flow_wires), "slots"_a, "servers"_a, "capacity"_a, "latency"_a, "up"_a, "down"_a, "across"_a,
            "push"_a, "pull"_a, "state"_a, "apply"_a, "replicas"_a, "dead"_a, "dies"_a, "recovery"_a)
       .def_property_readonly("link_bytes", [](const sim::FlowWires& wires) { return array_of(wires.link_bytes()); });
-  m.def("sim_train", &train, "rule"_a, "wires"_a, "seconds"_a, "starts"_a, "local_steps"_a, "rounds"_a, "versions"_a,
-        "horizon"_a, "trace_rounds"_a, "most_rows"_a, "most_events"_a);
+  py::class_<sim::GroupWires, sim::Wires>(m, "SimGroupWires")
+      .def(py::init(&group_wires), "slots"_a, "servers"_a, "capacity"_a, "latency"_a, "up"_a, "down"_a, "push"_a,
+           "pull"_a, "apply"_a)
+      .def_property_readonly("groups", &sim::GroupWires::groups);
+  py::class_<Seconds>(m, "SimSeconds")
+      .def_static("table", &table, "seconds"_a)
+      .def_static("drawn", &drawn, "compute"_a, "factors"_a, "slow"_a, "enter"_a, "leave"_a, "seed"_a, "workers"_a);
+  py::class_<sim::Sampling>(m, "SimSampling")
+      .def(py::init(&sampling), "clients"_a, "slots"_a, "cohorts"_a, "seed"_a, "retry"_a);
+  m.def("sim_train", &train, "rule"_a, "wires"_a, "seconds"_a, "sampling"_a.none(true), "starts"_a, "local_steps"_a,
+        "rounds"_a, "versions"_a, "horizon"_a, "trace_rounds"_a, "most_rows"_a, "most_events"_a);
 }
 
 }  // namespace pyccl::bindings

@@ -98,6 +98,12 @@ void FlowWires::stop(std::uint32_t part) {
   it.stage = Stage::Idle;
 }
 
+Split FlowWires::so_far(std::uint32_t slot, double now) {
+  const Message& message = messages_[slot];
+  const double lost = message.stalled ? outage_.overlap(message.since, now) : 0;
+  return Split::of(now - message.since, parts_[slot * s_.servers].latency, alone_of_all(message), lost);
+}
+
 void FlowWires::cancel(std::uint32_t slot, double now) {
   now_ = now;
   for (std::uint32_t part = slot * s_.servers; part < (slot + 1) * s_.servers; ++part) stop(part);

@@ -7,31 +7,22 @@
 
 #include "sim/heap.h"
 #include "sim/network.h"
+#include "sim/table.h"
 #include "sim/wires.h"
 
 namespace pyccl::sim {
 
-/// Routes in rows; the links of row i are links[ends[i - 1] .. ends[i]). A route without links costs nothing.
-struct Table {
-  std::vector<std::int64_t> ends;
-  std::vector<int> links;
-
-  std::span<const int> row(std::size_t i) const {
-    const std::int64_t begin = i == 0 ? 0 : ends[i - 1];
-    return {links.data() + begin, static_cast<std::size_t>(ends[i] - begin)};
-  }
-};
-
 struct FlowSetting {
   std::uint32_t slots, servers;           // a shard for each server
   std::vector<double> capacity, latency;  // of links
-  Table up, down, across;                 // [client][server], likewise, [server][server]
-  double push, pull, state;               // bytes of a shard's part of a push, of a pull, of what its replicas keep
-  double apply = 0;                       // seconds that a server needs for its part of a push
-  std::uint32_t replicas = 0;             // of each shard, on the servers that follow its own
-  std::uint32_t dead = 0;                 // the server that dies
-  double dies = Wires::kNever;            // when
-  double recovery = 0;                    // seconds until its shards are served again
+  /// A route without links costs nothing.
+  Table up, down, across;       // [client][server], likewise, [server][server]
+  double push, pull, state;     // bytes of a shard's part of a push, of a pull, of what its replicas keep
+  double apply = 0;             // seconds that a server needs for its part of a push
+  std::uint32_t replicas = 0;   // of each shard, on the servers that follow its own
+  std::uint32_t dead = 0;       // the server that dies
+  double dies = Wires::kNever;  // when
+  double recovery = 0;          // seconds until its shards are served again
 };
 
 class FlowWires final : public Wires {
@@ -39,6 +30,7 @@ class FlowWires final : public Wires {
   explicit FlowWires(FlowSetting setting);
 
   void send(std::uint32_t slot, std::uint32_t client, Way way, double now) override;
+  Split so_far(std::uint32_t slot, double now) override;
   void cancel(std::uint32_t slot, double now) override;
   double next(double other) override;
   bool advance(Arrival& arrival) override;

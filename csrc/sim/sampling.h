@@ -23,6 +23,7 @@ class Sampling {
   /// A client that is free and available; nothing if there is none.
   std::optional<std::uint32_t> pick(std::int64_t version, double now);
   void give_back(std::uint32_t client) { busy_[client] = false; }
+  std::uint32_t clients() const { return setting_.clients; }
   double retry() const { return setting_.retry; }
 
  private:

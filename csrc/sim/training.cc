@@ -250,7 +250,7 @@ void Trainer::give_up(std::uint32_t slot) {
     ++it.attempt;
     note(slot, kSpanCompute, it.since);
   } else {
-    log_.seconds[it.client].bandwidth += now_ - it.since;
+    log_.charge(it.client, wires_.so_far(slot, now_));
     wires_.cancel(slot, now_);
   }
   ++log_.dropped;
@@ -280,10 +280,8 @@ void Trainer::close() {
     if (it.state == State::Ended) continue;
     if (!cut) throw std::logic_error("worker " + std::to_string(slot) + " waits for ever");
     log_.finish[slot] = now_;
-    auto& seconds = log_.seconds[it.client];
-    if (it.state == State::Computing) seconds.compute += now_ - it.since;
-    else if (it.state == State::Pushing || it.state == State::Pulling || it.state == State::Replicating)
-      seconds.bandwidth += now_ - it.since;
+    if (it.state == State::Computing) log_.seconds[it.client].compute += now_ - it.since;
+    if (it.state == State::Pushing || it.state == State::Pulling) log_.charge(it.client, wires_.so_far(slot, now_));
   }
 }
 

@@ -11,11 +11,11 @@ double alone(const Lane& lane) { return lane.bytes / std::min(lane.capacity, lan
 
 UniformWires::UniformWires(Lane push, Lane pull, double latency, double apply, std::uint32_t slots)
     : push_{push, SharedLink(push.capacity, push.limit), alone(push) + apply},
-      pull_{pull, SharedLink(pull.capacity, pull.limit), alone(pull)}, latency_(latency), apply_(apply), since_(slots) {
-}
+      pull_{pull, SharedLink(pull.capacity, pull.limit), alone(pull)}, latency_(latency), apply_(apply),
+      messages_(slots) {}
 
 void UniformWires::send(std::uint32_t slot, std::uint32_t, Way way, double now) {
-  since_[slot] = now;
+  messages_[slot] = {now, way};
   of(way).link.enter(slot, of(way).lane.bytes, now);
 }
 
@@ -28,16 +28,20 @@ double UniformWires::next(double) {
   return landing_.empty() ? moved : std::min(moved, landing_.top().time);
 }
 
-void UniformWires::finish(std::uint32_t slot, Way way, double now, Arrival& arrival) const {
-  const double since = since_[slot];
-  arrival = {slot, way, since, Split::of(now - since, latency_, (way == Way::Push ? push_ : pull_).alone, 0)};
+Split UniformWires::so_far(std::uint32_t slot, double now) {
+  const Message& message = messages_[slot];
+  return Split::of(now - message.since, latency_, of(message.way).alone, 0);
+}
+
+void UniformWires::finish(std::uint32_t slot, double now, Arrival& arrival) {
+  arrival = {slot, messages_[slot].way, messages_[slot].since, so_far(slot, now)};
 }
 
 bool UniformWires::advance(Arrival& arrival) {
   const double pulled = pull_.next(), pushed = push_.next();
   if (!landing_.empty() && landing_.top().time <= std::min(pulled, pushed)) {
     const Event event = landing_.pop();
-    finish(event.who(), static_cast<Way>(event.kind()), event.time, arrival);
+    finish(event.who(), event.time, arrival);
     return true;
   }
   const Way way = pulled <= pushed ? Way::Pull : Way::Push;
@@ -49,7 +53,7 @@ bool UniformWires::advance(Arrival& arrival) {
     landing_.push(Event::make(end, static_cast<unsigned>(way), slot));
     return false;
   }
-  finish(slot, way, now, arrival);
+  finish(slot, now, arrival);
   return true;
 }
 

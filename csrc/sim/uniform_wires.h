@@ -1,6 +1,8 @@
 // Equal workers and equal servers on a switch: one shared link each way stands for all.
 #pragma once
 
+#include <vector>
+
 #include "sim/heap.h"
 #include "sim/shared_link.h"
 #include "sim/wires.h"
@@ -20,6 +22,7 @@ class UniformWires final : public Wires {
   UniformWires(Lane push, Lane pull, double latency, double apply, std::uint32_t slots);
 
   void send(std::uint32_t slot, std::uint32_t client, Way way, double now) override;
+  Split so_far(std::uint32_t slot, double now) override;
   void cancel(std::uint32_t slot, double now) override;
   double next(double other) override;
   bool advance(Arrival& arrival) override;
@@ -32,12 +35,17 @@ class UniformWires final : public Wires {
     double next() const { return link.busy() ? link.next() : kNever; }
   };
 
-  void finish(std::uint32_t slot, Way way, double now, Arrival& arrival) const;
+  struct Message {
+    double since;
+    Way way;
+  };
+
+  void finish(std::uint32_t slot, double now, Arrival& arrival);
   Link& of(Way way) { return way == Way::Push ? push_ : pull_; }
 
   Link push_, pull_;
   double latency_, apply_, free_ = 0;
-  std::vector<double> since_;
+  std::vector<Message> messages_;  // of slots
   Heap landing_;
 };
 

@@ -49,7 +49,9 @@ class Wires {
   /// A message of `client`, with a part for every shard, sets out. A slot has one push or pull under way, and one
   /// commit.
   virtual void send(std::uint32_t slot, std::uint32_t client, Way way, double now) = 0;
-  /// Gives up the slot's push or pull.
+  /// Where the time of the slot's push or pull, which is under way, has gone.
+  virtual Split so_far(std::uint32_t slot, double now) = 0;
+  /// Gives it up.
   virtual void cancel(std::uint32_t slot, double now) = 0;
   /// When something happens next, if nothing is sent before `other`.
   virtual double next(double other) = 0;

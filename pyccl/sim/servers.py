@@ -18,7 +18,7 @@ from pyccl.sim.job import Applied, Floats, Ints, Run, Spans
 
 _SPANS = ("compute", "push", "wait", "pull", "replicate")  # csrc/sim/training_log.h
 _MOST_PARTS = 1 << 24
-_MOST_ROWS = 1 << 22  # of applied gradients: 128 MiB
+MOST_ROWS = 1 << 22  # of applied gradients: 128 MiB
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,6 @@ class Shards:
         if self.death is not None and not 0 <= self.death.server < len(self.servers):
             raise ConfigError(f"server {self.death.server} cannot die: there are {len(self.servers)}")
 
-    @property
-    def uniform(self) -> bool:
-        """Whether all shards see the same on a network that nobody else uses: one shared link each way is then all."""
-        apart = not np.isin(self.servers, self.workers).any()
-        return self.cluster.uniform is not None and apart and not self.replicas and self.death is None
-
     def _routes(self, source: Ints, destination: Ints) -> tuple[Ints, Ints]:
         """Return the routes of all pairs, the second changing fastest."""
         pairs = np.repeat(source, len(destination)), np.tile(destination, len(source))
@@ -99,22 +93,30 @@ class Shards:
         n, m = len(self.workers), len(self.servers)
         return self.cluster.routes(np.tile(self.servers, n), np.repeat(self.workers, m))
 
-    def wires(self, slots: int, *, flows: bool = False) -> _core.SimWires:
-        """Return the network for as many messages at once; with `flows` the general one wherever it is."""
+    def wires(self, slots: int, kind: str = "") -> _core.SimWires:
+        """Return the network for as many messages at once; `kind` asks for a more general one than is needed.
+
+        "uniform": one shared link each way. "groups": workers' messages, whose parts move together, in groups that
+        share the network alike. "flows": every part by itself, with replicas, a dead server, shards beside workers.
+        """
         m = len(self.servers)
         apply = self.apply * self.push / m
-        if self.uniform and not flows:
+        apart = not (np.isin(self.servers, self.workers).any() or self.replicas or self.death)
+        kind = kind or ("uniform" if apart and self.cluster.uniform else "groups" if apart else "flows")
+        if kind == "uniform":
             latency, rate = self.cluster.uniform or (0.0, 0.0)
             return _core.SimWires.uniform(
                 slots, self.push, self.pull, m * rate, m * rate, limit=rate, latency=latency, apply=apply
             )
         if max(slots, len(self.workers)) * m > _MOST_PARTS:
             raise ConfigError(f"{len(self.workers)} workers times {m} shards are too many for a network that is shared")
+        links = self.cluster.bandwidth, self.cluster.latency
+        if kind == "groups":
+            return _core.SimGroupWires(slots, m, *links, self.up, self.down, self.push, self.pull, apply)
         death = self.death or Death(0, math.inf, 0.0)
         return _core.SimFlowWires(
-            slots, m, self.cluster.bandwidth, self.cluster.latency, self.up, self.down,
-            self._routes(self.servers, self.servers), self.push / m, self.pull / m, self.state / m, apply,
-            self.replicas, death.server, death.time, death.recovery,
+            slots, m, *links, self.up, self.down, self._routes(self.servers, self.servers), self.push / m,
+            self.pull / m, self.state / m, apply, self.replicas, death.server, death.time, death.recovery,
         )  # fmt: skip
 
     def link_bytes(self, wires: _core.SimWires, pushes: Ints, pulls: Ints) -> Floats:
@@ -148,7 +150,7 @@ class Trained:
 
 def train(
     shards: Shards, policy: Policy, seconds: Floats, *, steps: int, starts: Floats | None = None,
-    horizon: float = math.inf, trace_steps: int = 0, flows: bool = False, most_rows: int = _MOST_ROWS,
+    horizon: float = math.inf, trace_steps: int = 0, network: str = "", most_rows: int = MOST_ROWS,
 ) -> Trained:  # fmt: skip
     """Let workers compute, push, wait for the rule and pull.
 
@@ -166,15 +168,15 @@ def train(
         Seconds after which all stop.
     trace_steps : int
         Rounds of each worker whose spans are kept.
-    flows : bool
-        Use the general network also where one shared link would do.
+    network : str
+        As in `Shards.wires`.
     most_rows : int
         Applied gradients that are kept.
     """
     slots, of_all = len(shards.workers), isinstance(policy, Sync)
-    wires = shards.wires(slots, flows=flows)
+    wires = shards.wires(slots, network)
     log = _core.sim_train(
-        policy.rule(slots), wires, seconds, starts=np.empty(0) if starts is None else starts, local_steps=1,
+        policy.rule(slots), wires, _core.SimSeconds.table(seconds), None, starts=np.empty(0) if starts is None else starts, local_steps=1,
         rounds=0 if of_all else steps, versions=steps if of_all else 0, horizon=horizon, trace_rounds=trace_steps,
         most_rows=most_rows, most_events=0,
     )  # fmt: skip
