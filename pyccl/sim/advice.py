@@ -71,6 +71,8 @@ def _of_stragglers(result: Result) -> str:
     slow = slow_workers(result)
     if slow:
         return f"replacing {_named(slow)}"
+    if hasattr(result.strategy, "micro_batches"):
+        return "more micro-batches, for a smaller bubble,"
     return "a strategy that waits less (ssp, backup or async), or steadier workers,"
 
 

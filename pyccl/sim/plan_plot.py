@@ -24,9 +24,10 @@ def draw(plan: Plan) -> Any:
     best = plan.recommended
     if best is not None:
         cloud.plot([best.seconds / scale], [best.cost], "*", color=COLOURS[4], markersize=13, label=str(best.choice))
-    if plan.deadline is not None:
+    slowest, dearest = max(row.seconds for row in plan.rows), max(row.cost for row in plan.rows)
+    if plan.deadline is not None and plan.deadline < 5 * slowest:
         cloud.axvline(plan.deadline / scale, color="0.4", linestyle=":", label="deadline")
-    if plan.budget is not None:
+    if plan.budget is not None and plan.budget < 5 * dearest:
         cloud.axhline(plan.budget, color="0.4", linestyle="--", label="budget")
     cloud.set(xscale="log", yscale="log", xlabel=f"time to the goal ({unit})", ylabel=f"cost ({plan.unit})")
     cloud.legend(frameon=False, fontsize=7)

@@ -128,8 +128,8 @@ class Scenario:
         """
         return simulate(
             self.cluster, self.model, self.strategy if strategy is None else strategy,
-            workers=self.workers, recovery=self.recovery, steps=self.steps if steps is None else steps, seed=self.seed if seed is None else seed,
-            trace_steps=trace_steps, problem=problem,
+            workers=self.workers, recovery=self.recovery, steps=self.steps if steps is None else steps,
+            seed=self.seed if seed is None else seed, trace_steps=trace_steps, problem=problem,
         )  # fmt: skip
 
 

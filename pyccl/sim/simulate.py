@@ -60,7 +60,8 @@ def simulate(
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise ConfigError(f"steps must be a whole number of at least 1, got {steps!r}")
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
-    job = Job(cluster, model, workers, steps, seed, trace_steps)
+    alike = workers is None or workers.alike  # they need not be told apart, step by step
+    job = Job(cluster, model, None if alike else workers, steps, seed, trace_steps)
     run = chosen.run(job)
     if workers is not None and workers.fails:
         run = with_failures(run, workers, cluster, recovery or Recovery(), seed).run
