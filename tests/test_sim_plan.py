@@ -22,7 +22,7 @@ from tests.training import MODEL, cluster
 
 
 def scenario(*, hosts: int = 4, strategy: str = "fake(extra=0.25)", **wanted: Any) -> Scenario:
-    return Scenario(cluster(hosts=hosts), MODEL, None, strategy, 8, 0, {"samples": 1000, **wanted})
+    return Scenario(cluster(hosts=hosts), MODEL, strategy=strategy, steps=8, plan={"samples": 1000, **wanted})
 
 
 def row(seconds: float, cost: float) -> Row:

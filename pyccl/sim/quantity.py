@@ -14,6 +14,7 @@ Quantity: TypeAlias = float | str
 """A text with a unit, or a number that is in SI units already."""
 
 _NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*", re.DOTALL)
+_LONGEST = 6000  # characters, so that a text is refused before it is tried in every way
 _BYTES = {
     "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15,
     "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40, "PiB": 2.0**50,
@@ -64,7 +65,7 @@ def parse(value: Quantity, kind: str, what: str) -> float:
     """
     example = f"write for example {EXAMPLES[kind]!r}"
     if isinstance(value, str):
-        match = _NUMBER.fullmatch(value)
+        match = _NUMBER.fullmatch(value) if len(value) <= _LONGEST else None
         if match is None:
             raise ConfigError(f"{what}: {value[:60]!r} is no {kind}; {example}")
         number, unit = float(match[1]), match[2]

@@ -19,7 +19,7 @@ Time: TypeAlias = float
 
 S = TypeVar("S", bound=type[Strategy])
 _REGISTRY: dict[str, tuple[type[Strategy], dict[str, Any]]] = {}
-_TEXT = re.compile(r"\s*([\w-]+)\s*(?::\s*([^():]+?)\s*)?(?:\((.*)\))?\s*", re.DOTALL)
+_TEXT = re.compile(r"([\w-]+)\s*(?::([^():]+))?(?:\((.*)\))?", re.DOTALL)
 
 
 def register(*names: str, **fixed: Any) -> Callable[[S], S]:
@@ -52,8 +52,8 @@ def parse(text: str) -> Strategy:
     ConfigError
         If there is no such strategy or option, or a value is of the wrong kind.
     """
-    match = _TEXT.fullmatch(text)
-    if match is None:
+    match = _TEXT.fullmatch(text.strip())
+    if match is None or (match[2] is not None and not match[2].strip()):
         raise ConfigError(f"strategy {text[:60]!r}: write name, name:value or name(option=value, …), such as 'ssp:3'")
     name = match[1].replace("-", "_")
     if name not in _REGISTRY:
@@ -64,7 +64,7 @@ def parse(text: str) -> Strategy:
     if match[2] is not None:
         if not fields:
             raise ConfigError(f"strategy {name} takes no value")
-        given[next(iter(fields))] = match[2]
+        given[next(iter(fields))] = match[2].strip()
     for part in filter(None, (piece.strip() for piece in (match[3] or "").split(","))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or key in given:
