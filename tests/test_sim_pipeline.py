@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pyccl.cost import Hockney, predict
 from pyccl.errors import ConfigError
-from pyccl.sim import Cluster
+from pyccl.sim import Cluster, simulate_collective
+from pyccl.sim.costs import network_of
 from pyccl.sim.cuts import cut
 from pyccl.sim.memory import state_bytes
 from pyccl.sim.model import Layer, Model
@@ -138,6 +139,23 @@ def test_replicas_exchange_each_stages_gradients_at_the_end() -> None:
     assert result.run.link_bytes.sum() == pytest.approx(2 * 4 * 2 * 2 * 4 * MEGA)  # steps, stages, ranks, links
 
 
+def test_stages_may_be_split_over_neighbours() -> None:
+    """Tensor parallelism inside a pipeline: work, parameters and messages are shared, activations joined."""
+    cluster = Cluster.switch(hosts=4, nic="12.5 GB/s", latency="1 us", gpus_per_host=4)
+    rows = [Layer(str(i), 1.0, 1.0, 4 * MEGA, 2 * MEGA, stored=MEGA, reduces=1) for i in range(4)]
+    model = Model("even", rows, batch=8, micro_batches=8)
+    result = simulate(cluster, model, "1f1b(stages=4, ways=4)", steps=1)
+    host = Cluster.switch(hosts=1, nic="12.5 GB/s", latency="1 us", gpus_per_host=4)
+    join = simulate_collective(host, "all_reduce", 2 * MEGA, algorithm="ring").time
+    hop = network_of(cluster).messages(np.arange(4), np.arange(4, 8), MEGA // 2).seconds
+    assert result.makespan == pytest.approx(naive(4, 8, [0.25 + join] * 4, hop), rel=1e-9)
+    assert result.run.categories[:, 0] == pytest.approx(np.full(16, 16 / 4))
+    states = state_bytes(Model("stage", rows[:1]))
+    assert result.run.memory == pytest.approx((states + 4 * MEGA) / 4)
+    joined = 16 * 4 * (2 * 3 / 4 * 2 * MEGA) * 2  # passes of a stage, its ranks, bytes of each, links
+    assert result.run.link_bytes.sum() == pytest.approx(4 * joined + 3 * 16 * 2 * MEGA * 2)
+
+
 def test_a_message_for_each_boundary_micro_batch_and_way() -> None:
     result = simulate(switch(4), even(4, 8, activation=MEGA), "1f1b", steps=1)
     assert result.run.link_bytes.sum() == pytest.approx(3 * 8 * 2 * 2 * MEGA)
@@ -170,9 +188,10 @@ def test_spans_are_slots() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1f1b:3", "stages must divide the 8 devices, got 3"),
-        ("interleaved:0", "chunks must be at least 1"),
-        ("1f1b(micro_batches=-1)", "micro_batches at least 0"),
+        ("1f1b:3", "stages times ways must divide the 8 devices, got 3 times 1"),
+        ("1f1b(ways=3)", "got 2 times 3"),
+        ("interleaved:0", "needs ways and chunks of at least 1"),
+        ("1f1b(micro_batches=-1)", "micro_batches of at least 0"),
         ("gpipe:8", "4 layers cannot be cut into 8 stages; use at most 4"),
         ("interleaved(chunks=1, stages=4, micro_batches=6)", "a multiple of 4 stages"),
         ("gpipe(order=1f1b)", "has no 'order'"),

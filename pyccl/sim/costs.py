@@ -15,7 +15,7 @@ from pyccl.sim.case import Case
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.collective import simulate_collective
 from pyccl.sim.group_play import Floats, GroupPlay, Ints
-from pyccl.sim.levels import hierarchical, rings
+from pyccl.sim.levels import Messages, hierarchical, hierarchical_traffic, ring_messages, rings
 
 _KEPT = 512
 LEVELS = 4
@@ -50,6 +50,10 @@ class Cost:
     def at(self, level: int) -> float:
         """Return the seconds on one of the `LEVELS`."""
         return sum((self.latency, self.bandwidth, self.contention)[:level])
+
+
+_THREE = ((0, False), (1, False), (1, True))
+"""Without bytes, with bytes but without sharing, with both."""
 
 
 def _cost(latency: float, unshared: float, seconds: float, link_bytes: Floats) -> Cost:
@@ -123,31 +127,27 @@ class Network:
         return _cost(latency, seconds, seconds, moved)
 
     def _rings(self, collective: str, nbytes: int, groups: Ints) -> Cost | None:
-        ends = [
-            rings(self.cluster, collective, nbytes * real, groups, shared=shared)
-            for real, shared in ((0, False), (1, False), (1, True))
-        ]
+        key, members = ("ring", groups.shape, groups.tobytes()), groups.shape[1]
+        messages: Messages = self._once(key, lambda: ring_messages(self.cluster, groups))
+        ends = [rings(messages, collective, nbytes * real, members, shared=shared) for real, shared in _THREE]
         if any(end is None for end in ends):
             return None
-        latency, unshared, seconds = (float(end.max()) for end in ends if end is not None)
-        members = groups.shape[1]
         each = (2 if collective == "all_reduce" else 1) * (members - 1) * (nbytes / members)
-        _, links = self.cluster.routes(groups.reshape(-1), np.roll(groups, -1, axis=1).reshape(-1))
-        moved = each * np.bincount(links, minlength=len(self.cluster.bandwidth))
-        return _cost(latency, unshared, seconds, moved.astype(np.float64))
+        latency, unshared, seconds = (float(end.max()) for end in ends if end is not None)
+        return _cost(latency, unshared, seconds, each * messages.users)
 
     def _hierarchical(self, collective: str, nbytes: int) -> Cost | None:
-        def case(real: int) -> Case:
-            return Case(self.cluster, collective, "hierarchical", real, 0, np.zeros(1), 0.0, None)
-
-        ends = [
-            hierarchical(case(real), shared=shared) for real, shared in ((0, False), (nbytes, False), (nbytes, True))
-        ]
+        cases = [Case(self.cluster, collective, "hierarchical", nbytes * real, 0, np.zeros(1), 0.0, None)
+                 for real in (0, 1)]  # fmt: skip
+        ends = [hierarchical(cases[real], shared=shared) for real, shared in _THREE]
         if any(end is None for end in ends):
             return None
+        source, destination, traffic = hierarchical_traffic(cases[1])
+        crossed, links = self.cluster.routes(source, destination)
+        weights = np.repeat(traffic, np.diff(crossed, prepend=0))
+        moved = np.bincount(links, weights=weights, minlength=len(self.cluster.bandwidth)).astype(np.float64)
         latency, unshared, seconds = (float(end.max()) for end in ends if end is not None)
-        result = simulate_collective(self.cluster, collective, nbytes, algorithm="hierarchical")
-        return _cost(latency, unshared, seconds, result.link_bytes)
+        return _cost(latency, unshared, seconds, moved)
 
     def _played(self, collective: str, algorithm: str, nbytes: int, groups: Ints) -> Cost:
         """Every message, as an event."""
