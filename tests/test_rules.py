@@ -100,6 +100,6 @@ def test_the_public_list_is_the_api_page() -> None:
 
 
 def test_the_stubs_name_what_the_extension_has() -> None:
-    tree = ast.parse((ROOT / "pyccl" / "_core.pyi").read_text())
-    named = {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    stubs = [ast.parse((ROOT / "pyccl" / name).read_text()) for name in ("_core.pyi", "_core_simulation.pyi")]
+    named = {node.name for tree in stubs for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
     assert {name for name in named if not name.startswith("_")} == {n for n in vars(_core) if not n.startswith("_")}

@@ -2,9 +2,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <numbers>
 #include <string>
 #include <utility>
 #include <vector>
@@ -133,13 +135,24 @@ Seconds drawn(const sim::Distribution& compute, const std::vector<double>& facto
   return {workers, [draws](std::uint32_t client, std::uint64_t step) { return draws.seconds(client, step); }};
 }
 
+/// At time t a share mean + swing * sin(2 pi t / period) of all clients is available; who, is drawn anew every period.
+std::function<bool(std::uint32_t, double)> availability(std::uint64_t seed, double mean, double swing, double period) {
+  if (mean >= 1 && swing == 0) return {};
+  return [=](std::uint32_t client, double now) {
+    const double periods = now / period, share = mean + swing * std::sin(2 * std::numbers::pi * periods);
+    return sim::uniform(seed, client, static_cast<std::uint64_t>(periods), sim::Stream::Availability) < share;
+  };
+}
+
 std::unique_ptr<sim::Sampling> sampling(std::uint32_t clients, std::uint32_t slots, bool cohorts, std::uint64_t seed,
-                                        double retry) {
+                                        double retry, double mean, double swing, double period) {
   if (slots < 1 || slots > clients) throw py::value_error("slots must be in [1, clients]");
+  if (!(retry > 0 && period > 0)) throw py::value_error("retry and period must be above 0");
   const auto uniform = [seed](std::uint32_t who, std::uint64_t draw) {
     return sim::uniform(seed, who, draw, sim::Stream::Sampling);
   };
-  return std::make_unique<sim::Sampling>(sim::Sampling::Setting{clients, slots, cohorts, uniform, {}, retry});
+  return std::make_unique<sim::Sampling>(
+      sim::Sampling::Setting{clients, slots, cohorts, uniform, availability(seed, mean, swing, period), retry});
 }
 
 py::dict train(policy::Rule& rule, sim::Wires& wires, const Seconds& seconds, sim::Sampling* clients,
@@ -197,7 +210,8 @@ void register_training(py::module_& m) {
       .def_static("table", &table, "seconds"_a)
       .def_static("drawn", &drawn, "compute"_a, "factors"_a, "slow"_a, "enter"_a, "leave"_a, "seed"_a, "workers"_a);
   py::class_<sim::Sampling>(m, "SimSampling")
-      .def(py::init(&sampling), "clients"_a, "slots"_a, "cohorts"_a, "seed"_a, "retry"_a);
+      .def(py::init(&sampling), "clients"_a, "slots"_a, "cohorts"_a, "seed"_a, "retry"_a, "mean"_a, "swing"_a,
+           "period"_a);
   m.def("sim_train", &train, "rule"_a, "wires"_a, "seconds"_a, "sampling"_a.none(true), "starts"_a, "local_steps"_a,
         "rounds"_a, "versions"_a, "horizon"_a, "trace_rounds"_a, "most_rows"_a, "most_events"_a);
 }

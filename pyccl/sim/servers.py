@@ -14,7 +14,8 @@ from pyccl import _core
 from pyccl.errors import ConfigError
 from pyccl.policy import Policy, Sync
 from pyccl.sim.cluster import Cluster
-from pyccl.sim.job import Applied, Floats, Ints, Run, Spans
+from pyccl.sim.job import Applied, Floats, Ints, Job, Run, Spans
+from pyccl.sim.workers import Workers
 
 _SPANS = ("compute", "push", "wait", "pull", "replicate")  # csrc/sim/training_log.h
 _MOST_PARTS = 1 << 24
@@ -130,6 +131,16 @@ class Shards:
         return total
 
 
+def seconds_of(job: Job, workers: int) -> _core.SimSeconds:
+    """Return what the first `workers` devices draw, number by number, as `Workers.times` has them."""
+    draws = (job.workers or Workers()).columns(job.cluster.size, job.model.seconds)
+    slow = draws.slowness
+    return _core.SimSeconds.drawn(
+        draws.compute.core(draws.base), draws.factors[:workers].tolist(), slow.slow, slow.enter, slow.leave, job.seed,
+        workers,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Trained:
     """What came of a training.
@@ -149,7 +160,7 @@ class Trained:
 
 
 def train(
-    shards: Shards, policy: Policy, seconds: Floats, *, steps: int, starts: Floats | None = None,
+    shards: Shards, policy: Policy, seconds: Floats | _core.SimSeconds, *, steps: int, starts: Floats | None = None,
     horizon: float = math.inf, trace_steps: int = 0, network: str = "", most_rows: int = MOST_ROWS,
 ) -> Trained:  # fmt: skip
     """Let workers compute, push, wait for the rule and pull.
@@ -158,8 +169,8 @@ def train(
     ----------
     shards : Shards
     policy : Policy
-    seconds : array of float, shape (workers, n)
-        Of each worker's computations; after the last the first comes again.
+    seconds : SimSeconds, or array of float, shape (workers, n)
+        Of each worker's computations; after the last of an array the first comes again.
     steps : int
         Rounds of each worker; of the model under `Sync`, where a worker may be too late in some.
     starts : array of float, shape (workers,), optional
@@ -175,8 +186,9 @@ def train(
     """
     slots, of_all = len(shards.workers), isinstance(policy, Sync)
     wires = shards.wires(slots, network)
+    drawn = seconds if isinstance(seconds, _core.SimSeconds) else _core.SimSeconds.table(seconds)
     log = _core.sim_train(
-        policy.rule(slots), wires, _core.SimSeconds.table(seconds), None, starts=np.empty(0) if starts is None else starts, local_steps=1,
+        policy.rule(slots), wires, drawn, None, starts=np.empty(0) if starts is None else starts, local_steps=1,
         rounds=0 if of_all else steps, versions=steps if of_all else 0, horizon=horizon, trace_rounds=trace_steps,
         most_rows=most_rows, most_events=0,
     )  # fmt: skip

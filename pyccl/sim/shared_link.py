@@ -53,8 +53,8 @@ def push_pull(
         return np.zeros(len(times))
     wires = _core.SimWires.uniform(len(times), *amounts, up, down, limit=np.inf, latency=0.0, apply=0.0)
     log = _core.sim_train(
-        Async().rule(len(times)), wires, _core.SimSeconds.table(times), None, starts=np.empty(0), local_steps=1, rounds=times.shape[1], versions=0,
-        horizon=np.inf, trace_rounds=0, most_rows=0, most_events=0,
+        Async().rule(len(times)), wires, _core.SimSeconds.table(times), None, starts=np.empty(0), local_steps=1,
+        rounds=times.shape[1], versions=0, horizon=np.inf, trace_rounds=0, most_rows=0, most_events=0,
     )  # fmt: skip
     finish: NDArray[np.float64] = log["finish"]
     return finish

@@ -14,13 +14,16 @@ from pyccl.errors import ConfigError
 from pyccl.policy import FedBuff as FedBuffRule
 from pyccl.policy import Policy, Sync
 from pyccl.sim.job import Job, Run, Strategy
-from pyccl.sim.servers import MOST_ROWS, Shards, Trained, to_run
+from pyccl.sim.servers import MOST_ROWS, Shards, Trained, seconds_of, to_run
 from pyccl.sim.strategies.registry import Bytes, Time, register
+from pyccl.sim.workers import Availability
 
 
 @dataclass(frozen=True)
 class Federation(Strategy):
     """Clients are all devices but the last, which is the server. A job's steps are versions of the model.
+
+    A client that has begun ends its round, whether it would still be available or not.
 
     Attributes
     ----------
@@ -70,8 +73,8 @@ class Federation(Strategy):
         wires = shards.wires(self.at_once, "groups")
         cohorts = isinstance(self.consistency, Sync)
         log = _core.sim_train(
-            self.consistency.rule(self.at_once), wires, _seconds(job, clients),
-            _core.SimSampling(clients, self.at_once, cohorts, job.seed, self.retry), starts=np.empty(0),
+            self.consistency.rule(self.at_once), wires, seconds_of(job, clients),
+            _sampling(job, clients, self.at_once, cohorts, self.retry), starts=np.empty(0),
             local_steps=self.local_steps, rounds=0, versions=job.steps, horizon=math.inf,
             trace_rounds=job.trace_steps, most_rows=MOST_ROWS, most_events=0,
         )  # fmt: skip
@@ -83,7 +86,7 @@ class Federation(Strategy):
 @register("fedavg")
 @dataclass(frozen=True)
 class FedAvg(Federation):
-    """Federated averaging [1]_: a round is cut when `k` of the `sampled` clients have reported; the others are given up.
+    """Federated averaging [1]_: a round is cut when `k` of `sampled` clients have reported; the rest is given up.
 
     References
     ----------
@@ -126,6 +129,7 @@ class FedBuff(Federation):
         return FedBuffRule(self.k)
 
 
-def _seconds(job: Job, clients: int) -> _core.SimSeconds:
-    constant = _core.SimDistribution(0, job.model.seconds)
-    return _core.SimSeconds.drawn(constant, [1.0], 1.0, 0.0, 1.0, job.seed, clients)
+def _sampling(job: Job, clients: int, slots: int, cohorts: bool, retry: float) -> _core.SimSampling:
+    found = job.workers.availability if job.workers is not None else None
+    here = found if isinstance(found, Availability) else Availability()
+    return _core.SimSampling(clients, slots, cohorts, job.seed, retry, here.mean, here.swing, here.period)

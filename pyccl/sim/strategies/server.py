@@ -10,8 +10,8 @@ import numpy as np
 
 from pyccl.errors import ConfigError
 from pyccl.policy import SSP, Async, BoundedDelay, KAsync, Policy, SoftSync, Sync
-from pyccl.sim.job import Floats, Job, Run, Strategy
-from pyccl.sim.servers import Death, Shards, to_run, train
+from pyccl.sim.job import Job, Run, Strategy
+from pyccl.sim.servers import Death, Shards, seconds_of, to_run, train
 from pyccl.sim.strategies.registry import Bytes, Time, register
 
 
@@ -114,7 +114,7 @@ class ParameterServer(Strategy):
         shards = self.shards(job)
         workers = len(shards.workers)
         trained = train(
-            shards, self.consistency, _seconds(job, workers), steps=job.steps, trace_steps=job.trace_steps
+            shards, self.consistency, seconds_of(job, workers), steps=job.steps, trace_steps=job.trace_steps
         )  # fmt: skip
         shard = 4 * shards.state / len(shards.servers) * (1 + self.replicas)  # parameters, sum, two moments
         worker = 2 * shards.state + (shard if self.colocated else 0)
@@ -127,7 +127,3 @@ class ParameterServer(Strategy):
         if shards.death is not None and shards.replicas:
             found.append(f"server {shards.death.server} dies; its successor serves {shards.death.recovery:g} s later")
         return tuple(found)
-
-
-def _seconds(job: Job, workers: int) -> Floats:
-    return np.full((workers, 1), job.model.seconds)
