@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from .interface import World
+    from .observed import Observed
 
 PER_POINT = 0.25
 """Seconds for one collective and size, at most."""
@@ -77,7 +78,7 @@ def calibrate(world: World, sizes: Sequence[int], budget: float) -> list[Transpo
             pair = world.part(part)
             with pair.comm:
                 found += _measure(pair, name, sizes, min(PER_POINT, budget / (4 * len(sizes))), also_mpi=far is None)
-        _sleep_until_all(world.mpi)
+        sleep_until_all(world.mpi)
         part.Free()
     return found if world.rank == 0 else []
 
@@ -100,14 +101,14 @@ def _measure(world: World, name: str, sizes: Sequence[int], seconds: float, *, a
     return [make_transport(label, sizes, times[label, "broadcast"], times[label, "reduce"]) for label in labels]
 
 
-def _sleep_until_all(mpi: MPI.Intracomm) -> None:
+def sleep_until_all(mpi: MPI.Intracomm) -> None:
     """Meet without burning the cores that the measuring ranks need."""
     request = mpi.Ibarrier()
     while not request.Test():
         time.sleep(0.002)
 
 
-def document(world: World, transports: Sequence[Transport]) -> tomlkit.TOMLDocument:
+def document(world: World, transports: Sequence[Transport], observed: Sequence[Observed]) -> tomlkit.TOMLDocument:
     """Return the TOML document for the simulator. Collective: it describes every rank."""
     import tomlkit
 
@@ -121,7 +122,23 @@ def document(world: World, transports: Sequence[Transport]) -> tomlkit.TOMLDocum
     for transport in transports:
         section.add(transport.name, _section(transport))
     result.add("transport", section)
+    if observed:
+        result.add("observed", _observed(observed))
     return result
+
+
+def _observed(observed: Sequence[Observed]) -> Any:
+    import tomlkit
+
+    section = tomlkit.table()
+    section.add(tomlkit.comment("pyccl's collectives on the first ranks, the others asleep; p99 is the worst round's"))
+    section.add("columns", ["collective", "ranks", "bytes", "median_s", "p99_s"])
+    rows = tomlkit.array()
+    for row in observed:
+        rows.append([row.collective, row.ranks, row.nbytes, float(f"{row.median:.4g}"), float(f"{row.p99:.4g}")])
+    rows.multiline(True)
+    section.add("rows", rows)
+    return section
 
 
 def _section(transport: Transport) -> Any:
@@ -155,8 +172,10 @@ def _section(transport: Transport) -> Any:
     return section
 
 
-def write_calibration(path: Path, world: World, transports: Sequence[Transport]) -> None:
+def write_calibration(
+    path: Path, world: World, transports: Sequence[Transport], observed: Sequence[Observed]
+) -> None:
     """Write the calibration file on rank 0. Collective."""
-    text = document(world, transports).as_string()
+    text = document(world, transports, observed).as_string()
     if world.rank == 0:
         path.write_text(text)
