@@ -172,9 +172,7 @@ def _section(transport: Transport) -> Any:
     return section
 
 
-def write_calibration(
-    path: Path, world: World, transports: Sequence[Transport], observed: Sequence[Observed]
-) -> None:
+def write_calibration(path: Path, world: World, transports: Sequence[Transport], observed: Sequence[Observed]) -> None:
     """Write the calibration file on rank 0. Collective."""
     text = document(world, transports, observed).as_string()
     if world.rank == 0:

@@ -134,7 +134,9 @@ def validate_traces(folder: str | Path) -> Report:
         raise ConfigError(f"{root}: there is no such folder; give one with MODEL/placements.csv in it")
     models = sorted(path.parent for path in root.glob("*/placements.csv"))
     if not models:
-        raise ConfigError(f"{root}: no folder in it has a placements.csv; it needs MODEL/{{placements,scalability}}.csv")
+        raise ConfigError(
+            f"{root}: no folder in it has a placements.csv; it needs MODEL/{{placements,scalability}}.csv"
+        )
     return Report(tuple(map(_score, models)), f"fitted on at most four nodes, predicted from {FEWEST_NODES} on")
 
 
