@@ -1,4 +1,4 @@
-"""Workers for tests of strategies: their times are given, or drawn by NumPy."""
+"""Workers for tests of strategies whose times are given."""
 
 from __future__ import annotations
 
@@ -18,11 +18,3 @@ class Given:
 
     def times(self, size: int, steps: int, seconds: float, seed: int, first: int = 0) -> Floats:
         return seconds * self.factors[:size, first : first + steps]
-
-
-@dataclass(frozen=True)
-class Exponential:
-    """Times of mean `seconds`."""
-
-    def times(self, size: int, steps: int, seconds: float, seed: int, first: int = 0) -> Floats:
-        return seconds * np.random.default_rng([seed, first]).exponential(size=(size, steps))

@@ -1,7 +1,8 @@
-"""Synchronous strategies against closed forms and naive loops: buckets, overlap, stragglers, shards, memory, causes."""
+"""Synchronous strategies against closed forms and naive loops: buckets, overlap, stragglers, causes."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -13,22 +14,23 @@ from hypothesis import strategies as st
 from pyccl.algorithms import algorithms
 from pyccl.cost import Hockney, predict
 from pyccl.errors import ConfigError
-from pyccl.sim import Cluster, simulate_collective
+from pyccl.sim import Cluster, Workers, simulate_collective
 from pyccl.sim.buckets import plan
 from pyccl.sim.job import CATEGORIES
-from pyccl.sim.memory import state_bytes
 from pyccl.sim.model import Layer, Model
 from pyccl.sim.simulate import simulate
-from pyccl.sim.strategies import parse
+from pyccl.sim.strategies import parse, strategies
 from pyccl.sim.training_result import Result
-from tests.sim_workers import Exponential, Given
+from tests.sim_workers import Given
 
 SWITCH = Cluster.switch(hosts=8, nic="12.5 GB/s", latency="1 us")
-TREE = Cluster.fat_tree(hosts=4, gpus_per_host=4, nic="25 GB/s", latency="3 us", oversubscription=2, hosts_per_leaf=2)
 NETWORK = Hockney(2e-6, 1 / 12.5e9)
 MEGA = 1 << 20
 LAYERS = [Layer("a", 0.002, 0.004, 2 * MEGA), Layer("b", 0.001, 0.003, 64 * MEGA), Layer("c", 0.003, 0.005, 4 * MEGA)]
 MODEL = Model("three", LAYERS, batch=32)
+
+
+EXPONENTIAL = Workers(compute="exponential(mean=1 s)")
 
 
 def ring(nbytes: float, size: int = 8) -> float:
@@ -116,7 +118,7 @@ def test_a_straggler_is_waited_for() -> None:
 
 
 def test_the_slowest_of_n_exponential_workers_takes_the_harmonic_number() -> None:
-    result = simulate(SWITCH, Model("one", [Layer("a", 0.4, 0.6, 0)]), "ring", steps=200_000, workers=Exponential())
+    result = simulate(SWITCH, Model("one", [Layer("a", 0.4, 0.6, 0)]), "ring", steps=200_000, workers=EXPONENTIAL)
     harmonic = sum(1 / k for k in range(1, 9))
     error = math.sqrt(sum(1 / k**2 for k in range(1, 9)) / 200_000)  # standard error of the mean
     assert abs(result.step_time - harmonic) < 5 * error
@@ -127,9 +129,17 @@ def test_a_thousand_workers_take_ten_thousand_steps_in_blocks() -> None:
     cluster = Cluster.switch(hosts=1000, nic="12.5 GB/s", latency="1 us")
     few = simulate(cluster, MODEL, "ring", steps=10_000)
     assert few.step_time == pytest.approx(simulate(cluster, MODEL, "ring", steps=1).step_time)
-    drawn = simulate(cluster, MODEL, "ring", steps=10_000, workers=Exponential())
+    drawn = simulate(cluster, MODEL, "ring", steps=10_000, workers=Workers(compute="lognormal(cv=0.2)", slow={7: 1.5}))
     assert drawn.step_time > few.step_time
     assert drawn.run.step_ends[-1] == drawn.makespan
+    rows_sum(drawn)
+
+
+def test_the_same_seed_gives_the_same_bits_and_strategies_share_their_draws() -> None:
+    runs = [simulate(SWITCH, MODEL, "ring", steps=50, workers=EXPONENTIAL, seed=seed) for seed in (3, 3, 4)]
+    assert runs[0].run.step_ends.tobytes() == runs[1].run.step_ends.tobytes() != runs[2].run.step_ends.tobytes()
+    other = simulate(SWITCH, MODEL, "zero3", steps=50, workers=EXPONENTIAL, seed=3)
+    assert other.run.categories[:, 0] == pytest.approx(runs[0].run.categories[:, 0], rel=1e-12)
 
 
 def test_a_model_without_times_takes_what_its_workers_draw() -> None:
@@ -190,85 +200,6 @@ def test_local_steps_are_waited_for_together(strategy: str) -> None:
     rows_sum(result)
 
 
-@pytest.mark.parametrize(("strategy", "scatters"), [("zero1", 1), ("zero2", 3)])
-def test_zero_scatters_gradients_and_gathers_parameters(strategy: str, scatters: int) -> None:
-    """Stage 2 keeps only a shard of the gradient, and so exchanges it in every micro-batch."""
-    model = Model("one", [Layer("a", 0.01, 0.02, 64 * MEGA)], micro_batches=3)
-    result = simulate(SWITCH, model, strategy, steps=2)
-    half = ring(64 * MEGA) / 2
-    assert half < 0.03
-    assert result.step_time == pytest.approx(0.09 + 2 * half, rel=1e-9)  # earlier ones are hidden by computation
-    assert result.run.link_bytes.sum() == pytest.approx(2 * (scatters + 1) * 2 * 7 * 64 * MEGA)
-
-
-def test_zero3_gathers_twice_and_prefetches() -> None:
-    model = Model("two", [Layer("a", 0.01, 0.02, 32 * MEGA), Layer("b", 0.01, 0.02, 32 * MEGA)])
-    result = simulate(SWITCH, model, "zero3", steps=1)
-    part = ring(32 * MEGA) / 2
-    # Only the first gather and the last scatter stand alone; the scatter of b delays nothing, for a is there by then.
-    assert part < 0.01
-    assert result.makespan == pytest.approx(0.06 + 2 * part, rel=1e-9)
-    alone = simulate(SWITCH, model, "zero3(overlap=false)", steps=1)
-    assert alone.makespan == pytest.approx(0.06 + 6 * part, rel=1e-9)
-    assert alone.run.link_bytes.sum() == pytest.approx(3 * 2 * 7 * 64 * MEGA)  # 3 times the model, not 2: its price
-
-
-def test_hybrid_shards_within_hosts_and_reduces_between_them() -> None:
-    model = Model("one", [Layer("a", 0.01, 0.02, 16 * MEGA)])
-    result = simulate(TREE, model, "hybrid(overlap=false)", steps=1, trace_steps=1)
-    host = Cluster.switch(hosts=1, gpus_per_host=4, nic="25 GB/s", latency="3 us")
-    within = sum(
-        simulate_collective(host, what, 16 * MEGA, algorithm="ring").time
-        for what in ("all_gather", "all_gather", "reduce_scatter")
-    )
-    kinds = set(result.run.spans.kind)
-    assert {"all_reduce bucket 0", "reduce_scatter bucket 0", "all_gather bucket 0"} <= kinds
-    spans = result.run.spans
-    across = next(
-        e - b for k, b, e in zip(spans.kind, spans.begin, spans.end, strict=True) if k.startswith("all_reduce")
-    )
-    assert result.makespan == pytest.approx(0.03 + within + across, rel=1e-9)
-    assert across > 2 * 3 / 4 * 4 * MEGA * 4 / 25e9  # four devices share an interface
-    assert result.run.memory == pytest.approx(state_bytes(model, 3, 4) + 2 * 16 * MEGA)
-
-
-def test_memory_of_zero_is_that_of_its_paper() -> None:
-    """Rajbhandari et al. 2020, figure 1: 7.5 billion parameters, 64 devices, mixed precision with Adam."""
-    model = Model("paper", [Layer("all", 0, 0, 15 * 10**9)], itemsize=2, state=12)
-    assert [round(state_bytes(model, stage, 64) / 1e9, 1) for stage in range(4)] == [120.0, 31.4, 16.6, 1.9]
-    cluster = Cluster.switch(hosts=64, nic="1 GB/s", latency="1 us")
-    used = [simulate(cluster, model, f"zero{stage}", steps=1).run.memory for stage in (1, 2, 3)]
-    assert used == pytest.approx(
-        [state_bytes(model, 1, 64), state_bytes(model, 2, 64), state_bytes(model, 3, 64) + 3e10]
-    )
-
-
-def test_tensor_parallelism_joins_activations_within_groups() -> None:
-    layers = [Layer("a", 0.04, 0.08, 8 * MEGA, activation=MEGA), Layer("b", 0.04, 0.08, 8 * MEGA, MEGA, reduces=1)]
-    result = simulate(SWITCH, Model("two", layers, batch=4), "tensor:4", steps=1)
-    join, exchange = ring(MEGA, 4), ring(2 * MEGA, 2)
-    assert result.makespan == pytest.approx(0.24 / 4 + 2 * 3 * join + exchange, rel=1e-9)
-    assert result.run.samples == 2 * 4
-    assert simulate(SWITCH, Model("two", layers), "tensor:8", steps=1).makespan == pytest.approx(
-        0.03 + 6 * ring(MEGA, 8), rel=1e-9
-    )
-
-
-def test_embeddings_go_by_all_to_all() -> None:
-    model = Model.preset("dlrm", rate="1 Pflop/s", efficiency=1.0)
-    result = simulate(SWITCH, model, "embedding(bucket='1 GB')", steps=1, trace_steps=1)
-    ids, vectors = 2048 * 26 * 8, 2048 * 26 * 128 * 4
-    move = predict("all_to_all", "pairwise", 8, ids, NETWORK) + 2 * predict(
-        "all_to_all", "pairwise", 8, vectors, NETWORK
-    )
-    assert move < result.makespan < move + model.seconds + 3 * ring(model.nbytes)
-    assert {"all_to_all ids", "all_to_all vectors", "all_to_all gradients"} <= set(result.run.spans.kind)
-    assert result.run.memory > 26.1e9 * 4 / 8
-    assert result.run.notes == ()
-    assert "embedding tables are left out" in simulate(SWITCH, model, "ring", steps=1).run.notes[0]
-    rows_sum(result)
-
-
 @pytest.mark.parametrize(
     ("cluster", "text", "message"),
     [
@@ -288,6 +219,39 @@ def test_embeddings_go_by_all_to_all() -> None:
 def test_a_strategy_that_does_not_suit_is_told_what_to_write(cluster: Cluster, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         simulate(cluster, MODEL, text, steps=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps must be a whole number from 1 to"),
+        ({"steps": 1 << 40}, "steps must be a whole number from 1 to"),
+        ({"steps": True}, "steps must be a whole number"),
+        ({"trace_steps": -1}, "trace_steps must be a whole number from 0"),
+        ({"steps": 1 << 20, "trace_steps": 1 << 20}, "more than 2097152; trace fewer steps"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        simulate(SWITCH, MODEL, "ring", **options)
+
+
+def test_a_round_longer_than_the_job_is_the_job() -> None:
+    result = simulate(SWITCH, MODEL, f"diloco:{10**9}", steps=100)
+    assert result.makespan == pytest.approx(100 * MODEL.seconds + ring(MODEL.nbytes), rel=1e-9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from(strategies()), value=st.one_of(st.none(), st.text(max_size=8), st.integers(-9, 10**12)),
+    options=st.dictionaries(st.sampled_from(["bucket", "stages", "ways", "overlap", "x"]), st.text(max_size=6)),
+)  # fmt: skip
+def test_any_text_is_a_strategy_or_an_error_that_says_so(name: str, value: Any, options: dict[str, str]) -> None:
+    text = name + ("" if value is None else f":{value}")
+    if options:
+        text += f"({', '.join(f'{key}={given}' for key, given in options.items())})"
+    with contextlib.suppress(ConfigError):
+        simulate(SWITCH, MODEL, text, steps=2)
 
 
 def test_a_colon_gives_the_first_option() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyccl.errors import ConfigError
 from pyccl.sim.costs import LEVELS
 from pyccl.sim.group_play import Floats
 from pyccl.sim.job import CATEGORIES, Job, Run, Spans
@@ -14,7 +15,8 @@ from pyccl.sim.timeline import Timeline
 
 Program = Callable[[Timeline], None]
 _BLOCK = 1 << 22  # draws held at once
-MOST_TRACED = 64
+MOST_TRACED = 64  # ranks
+MOST_SPANS = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +135,7 @@ def _spans(job: Job, timeline: Timeline, pace: Pace, size: int, seconds: float, 
     if not rounds:
         return Spans()
     ranks, offset = traced_ranks(size), 0.0
+    check_spans(rounds * len(ranks) * len(timeline.events))
     own = np.full((size, rounds * every), seconds)
     if job.workers is not None:
         own = job.workers.times(size, min(job.steps, rounds * every), seconds, job.seed, 0)
@@ -151,6 +154,12 @@ def _spans(job: Job, timeline: Timeline, pace: Pace, size: int, seconds: float, 
                     now += event.seconds * rate
         offset += float(timeline.now[here])
     return columns(rows)
+
+
+def check_spans(count: int) -> None:
+    """Raise ConfigError where a trace would have too many spans."""
+    if count > MOST_SPANS:
+        raise ConfigError(f"trace_steps: some {count} spans are more than {MOST_SPANS}; trace fewer steps")
 
 
 def columns(rows: list[tuple[int, str, float, float, int]]) -> Spans:

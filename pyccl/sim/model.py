@@ -19,6 +19,7 @@ from pyccl.sim.settings import unknown
 EFFICIENCY = 0.4
 """Share of a device's peak rate that a layer reaches, where nothing else is said. Large models on A100 reach 0.3 to
 0.55 (Narayanan et al. 2021, doi:10.1145/3458817.3476209); calibrate."""
+MOST_MICRO_BATCHES = 1 << 14
 STATE = {"sgd": 0, "momentum": 4, "adam": 8}
 """Bytes of an optimiser's float32 state for each parameter; 16-bit parameters have a float32 copy besides."""
 
@@ -109,6 +110,8 @@ class Model:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"model {self.name}: {key} must be a whole number of at least {least}, got {value!r}")
+        if self.micro_batches > MOST_MICRO_BATCHES:
+            raise ConfigError(f"model {self.name}: micro_batches must be at most {MOST_MICRO_BATCHES}")
         if not self.layers:
             raise ConfigError(f"model {self.name} has no layers; give at least one")
         if self.join > len(self.layers):

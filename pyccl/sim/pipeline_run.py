@@ -8,7 +8,7 @@ from math import fsum
 import numpy as np
 
 from pyccl.errors import ConfigError
-from pyccl.sim.barrier import categories, columns, left_out, traced_ranks
+from pyccl.sim.barrier import MOST_TRACED, categories, check_spans, columns, left_out, traced_ranks
 from pyccl.sim.costs import LEVELS, Cost, network_of
 from pyccl.sim.cuts import cut
 from pyccl.sim.group_play import Floats, Ints
@@ -17,6 +17,7 @@ from pyccl.sim.memory import state_bytes
 from pyccl.sim.model import Layer, Model
 from pyccl.sim.pipeline_orders import ORDERS, Order, Slot, in_flight, needs, schedule
 
+MOST_SLOTS = 1 << 20
 _BLOCK = 1 << 22  # paces held at once
 _Key = tuple[bool, int, int]  # backward, micro-batch, piece
 _Spans = list[tuple[int, str, Floats, Floats]]  # stage, kind, begin and end, shapes (replicas or 1, steps)
@@ -49,6 +50,8 @@ class PipelineRun:
         count = layout.micro_batches or job.model.micro_batches
         self.model: Model = job.model if count == job.model.micro_batches else job.model.split(count)
         layers = self.model.layers
+        if count * self.stages * layout.chunks > MOST_SLOTS:
+            raise ConfigError(f"{count} micro_batches on {self.stages} stages are more than {MOST_SLOTS} slots")
         edges = cut([layer.forward + layer.backward for layer in layers], self.stages * layout.chunks)
         self.pieces: list[tuple[Layer, ...]] = [tuple(layers[begin:end]) for begin, end in edges]
         self.order: Order = ORDERS[layout.order](self.stages, count, layout.chunks)
@@ -217,6 +220,7 @@ class PipelineRun:
         ends = self.evaluate(pace[..., :count], LEVELS - 1, found)
         ends = np.repeat(ends, count) if len(ends) == 1 else ends
         offsets, rows = np.concatenate([[0.0], np.cumsum(ends)]), []
+        check_spans(count * len(found) * MOST_TRACED // self.stages)
         places = [np.argwhere(self.ranks == rank)[0].tolist() for rank in traced_ranks(self.job.cluster.size)]
         for step in range(count):
             for stage, kind, begin, end in found:

@@ -12,6 +12,8 @@ from pyccl.sim.strategies import parse
 from pyccl.sim.training_result import Result
 from pyccl.sim.workers import Workers
 
+MOST_STEPS = 1 << 26
+
 
 def simulate(
     cluster: Cluster,
@@ -57,8 +59,9 @@ def simulate(
     ConfigError
         If the strategy is unknown or does not suit the cluster, or a number is out of range.
     """
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise ConfigError(f"steps must be a whole number of at least 1, got {steps!r}")
+    for key, value, least in (("steps", steps, 1), ("trace_steps", trace_steps, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST_STEPS:
+            raise ConfigError(f"{key} must be a whole number from {least} to {MOST_STEPS}, got {value!r}")
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
     alike = workers is None or workers.alike  # they need not be told apart, step by step
     job = Job(cluster, model, None if alike else workers, steps, seed, trace_steps)

@@ -13,6 +13,8 @@ from pyccl.sim.strategies.registry import register
 from pyccl.sim.strategies.synchronous import check
 from pyccl.sim.timeline import Timeline
 
+_SHOWN = 64  # local steps that a trace shows one by one
+
 
 @register("local_sgd")
 @dataclass(frozen=True)
@@ -42,16 +44,21 @@ class LocalSGD(Strategy):
         network, model, size = network_of(job.cluster), job.model, job.cluster.size
         check("all_reduce", self.algorithm, size)
 
+        every = min(self.local, job.steps)
+
         def rounds(timeline: Timeline) -> None:
-            for _ in range(self.local):
-                timeline.compute(model.forward, "forward")
-                timeline.compute(model.backward, "backward")
+            if every <= _SHOWN:
+                for _ in range(every):
+                    timeline.compute(model.forward, "forward")
+                    timeline.compute(model.backward, "backward")
+            else:
+                timeline.compute(every * model.seconds, f"{every} steps")
             cost = network.collective("all_reduce", self.algorithm, model.nbytes)
             timeline.wait(timeline.launch(cost, "all_reduce"))
 
         return run_rounds(
             job, rounds, size=size, seconds=model.seconds, samples=size * model.batch, memory=self.memory(job),
-            every=self.local,
+            every=every,
         )  # fmt: skip
 
 
