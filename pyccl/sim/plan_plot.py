@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 def draw(plan: Plan) -> Any:
     """Draw cost against time with the Pareto set, and what moves the answer."""
     drawn, ((cloud, effects),) = figure(2, width=5.6, height=4)
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     scale, unit = time_unit(max(row.seconds for row in plan.pareto))
     cloud.scatter([row.seconds / scale for row in plan.rows], [row.cost for row in plan.rows], s=9, color="0.75",
                   label="configurations")  # fmt: skip
@@ -30,6 +32,10 @@ def draw(plan: Plan) -> Any:
     if plan.budget is not None and plan.budget < 5 * dearest:
         cloud.axhline(plan.budget, color="0.4", linestyle="--", label="budget")
     cloud.set(xscale="log", yscale="log", xlabel=f"time to the goal ({unit})", ylabel=f"cost ({plan.unit})")
+    for axis in (cloud.xaxis, cloud.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
     cloud.legend(frameon=False, fontsize=7)
     shown = plan.effects[::-1]
     effects.barh([effect.what for effect in shown], [effect.change * 100 for effect in shown], color=COLOURS[3])

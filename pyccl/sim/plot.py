@@ -87,7 +87,8 @@ def step_times(axis: Any, found: Result) -> None:
 def breakdown(axis: Any, found: Result) -> None:
     """Draw where the time of workers goes, one bar each; of many workers, those evenly spread over the ranks."""
     table = found.run.categories
-    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), MOST_BARS)).astype(int))
+    spread = np.linspace(0, len(table) - 1, min(len(table), MOST_BARS)).astype(int)
+    rows = np.union1d(spread, [table[:, 0].argmax()])  # he who computes longest is what others wait for
     bars(axis, [str(row) for row in rows], table[rows] / (found.makespan or 1) * 100)
     axis.set(xlabel="worker", ylabel="share of the time (%)")
 
@@ -135,7 +136,6 @@ def comparison(found: Sequence[tuple[str, Result]]) -> Any:
     table = np.array([[one.breakdown[name] / (one.makespan or 1) * 100 for name in CATEGORIES] for _, one in found])
     bars(parts, names, table)
     parts.set(ylabel="share of the time (%)")
-    parts.set_xticks(range(len(names)), names)
     for axis in (rates, parts):
-        axis.tick_params(axis="x", rotation=40)
+        axis.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
     return drawn

@@ -14,9 +14,9 @@ from pyccl.sim.cosimulation import Problem
 from pyccl.sim.job import Strategy
 from pyccl.sim.model import Model
 from pyccl.sim.recovery import Recovery
-from pyccl.sim.sections import MOST_STEPS, SECTIONS, read_section
+from pyccl.sim.sections import SECTIONS, read_section
 from pyccl.sim.settings import SettingError, line_of, read, unknown
-from pyccl.sim.simulate import simulate
+from pyccl.sim.simulate import MOST_STEPS, simulate
 from pyccl.sim.strategies import parse
 from pyccl.sim.training_result import Result
 from pyccl.sim.workers import Workers

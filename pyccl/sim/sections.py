@@ -31,8 +31,6 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )  # fmt: skip
 """A setting of a kind that is a quantity carries its unit."""
 
-MOST_STEPS = 100_000_000
-
 
 def read_section(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a section in SI units.
