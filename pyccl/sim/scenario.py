@@ -42,8 +42,10 @@ class Scenario:
 
     Examples
     --------
-    >>> scenario = Scenario.load("scenario.toml")
-    >>> print(scenario.run(steps=100))
+    >>> cluster = Cluster.switch(hosts=8, nic="10 GB/s", latency="1 us")
+    >>> scenario = Scenario(cluster, Model.preset("resnet50", device="V100"), strategy="ring", steps=10)
+    >>> scenario.run("ps_sync(servers=2)").workers
+    6
     """
 
     cluster: Cluster
