@@ -37,7 +37,7 @@ seed = 7
 
 [plan]
 samples = 1000
-workers = [2, 4]
+workers = [4, 8]
 deadline = "2 h"
 """
 
@@ -50,7 +50,7 @@ def load(tmp_path: Path, text: str) -> Scenario:
 def test_a_scenario_is_read_and_run(tmp_path: Path) -> None:
     scenario = load(tmp_path, GOOD)
     assert (scenario.cluster.size, scenario.model.nbytes, scenario.steps, scenario.seed) == (4, 3_000_000, 4, 7)
-    assert scenario.plan == {"samples": 1000, "workers": [2, 4], "deadline": 7200.0}
+    assert scenario.plan == {"samples": 1000, "workers": [4, 8], "deadline": 7200.0}
     result = scenario.run()
     assert result.job.steps == 4
     assert result.job.seed == 7

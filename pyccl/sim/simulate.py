@@ -63,9 +63,10 @@ def simulate(
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST_STEPS:
             raise ConfigError(f"{key} must be a whole number from {least} to {MOST_STEPS}, got {value!r}")
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
-    alike = workers is None or workers.alike  # they need not be told apart, step by step
+    known = isinstance(workers, Workers)
+    alike = known and workers.alike  # then they need not be told apart, step by step
     job = Job(cluster, model, None if alike else workers, steps, seed, trace_steps)
     run = chosen.run(job)
-    if workers is not None and workers.fails:
+    if known and workers.fails:
         run = with_failures(run, workers, cluster, recovery or Recovery(), seed).run
     return Result(job, chosen, run, None if problem is None else cosimulate(job, run, problem))
