@@ -34,6 +34,9 @@ def test_all_ranks_pay_what_simulate_collective_says(name: str, algorithm: str) 
     result = simulate_collective(cluster, "all_reduce", 1 << 20, algorithm=algorithm, fidelity="events")
     assert cost.seconds == pytest.approx(result.time, rel=1e-9)
     assert cost.link_bytes == pytest.approx(result.link_bytes)
+    play = GroupPlay(cluster, "all_reduce", algorithm, groups_of(cluster, "all"))
+    assert cost.latency == pytest.approx(play.seconds(0, shared=False), rel=1e-9)
+    assert cost.latency + cost.bandwidth == pytest.approx(play.seconds(1 << 20, shared=False), rel=1e-9)
     assert min(cost.latency, cost.bandwidth, cost.contention) >= 0
 
 

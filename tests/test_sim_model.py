@@ -59,6 +59,7 @@ def test_dlrm_has_the_tables_of_mlperf() -> None:
     assert len(model.embeddings) == 26
     assert sum(table.parameters for table in model.embeddings) == pytest.approx(26.1e9, rel=0.01)
     assert [layer.name for layer in model.layers[: model.join]] == ["bottom 0", "bottom 1", "bottom 2"]
+    assert 26 * 128 * 4 < model.sparse_bytes < 26 * 2048 * 128 * 4  # many rows are looked up more than once
 
 
 def test_times_are_operations_over_the_rate_that_is_reached() -> None:

@@ -15,6 +15,7 @@ from pyccl.sim.timeline import Timeline
 
 Program = Callable[[Timeline], None]
 _BLOCK = 1 << 22  # draws held at once
+_ROUNDS = 1 << 14  # looked at at once
 MOST_TRACED = 64  # ranks
 MOST_SPANS = 1 << 21
 
@@ -87,20 +88,26 @@ def run_rounds(
     tables : bool
         Whether the program takes care of the model's embeddings.
     """
-    pace = paces(job, size, seconds, every)
-    whole = seconds * every
-    ends: list[Floats] = []
-    for level in range(LEVELS):
-        slow = pace.slowest / whole if whole else np.zeros_like(pace.slowest)
-        timeline = Timeline(slow, np.zeros_like(slow) if whole else pace.slowest, level)
-        program(timeline)
-        ends.append(np.broadcast_to(timeline.now, pace.rounds) if len(timeline.now) == 1 else timeline.now)
-    step_ends = np.cumsum(ends[-1])
+    pace, whole = paces(job, size, seconds, every), seconds * every
+    traced = min(-(-job.trace_steps // every), pace.rounds)
+    step_ends, sums, shown = np.zeros(pace.rounds), np.zeros(LEVELS), None
+    for first in range(0, len(pace.slowest), _ROUNDS):
+        slowest = pace.slowest[first : first + _ROUNDS]
+        slow, begin = (slowest / whole, np.zeros_like(slowest)) if whole else (np.zeros_like(slowest), slowest)
+        for level in range(LEVELS):
+            timeline = Timeline(slow, begin, level, record=first == 0 and level == LEVELS - 1 and traced > 0)
+            program(timeline)
+            sums[level] += timeline.now.sum()
+        shown = shown or timeline
+        step_ends[first : first + len(slowest)] = timeline.now
+    if len(pace.slowest) == 1:
+        step_ends[:], sums = step_ends[0], sums * pace.rounds
+    step_ends = np.cumsum(step_ends)
     makespan = float(step_ends[-1])
+    moved = np.zeros(len(job.cluster.bandwidth)) + timeline.link_bytes * pace.rounds
     return Run(
-        makespan, step_ends, categories(pace.totals, [float(end.sum()) for end in ends], makespan), pace.rounds,
-        samples * job.steps, np.zeros(len(job.cluster.bandwidth)) + timeline.link_bytes * pace.rounds, memory,
-        spans=_spans(job, timeline, pace, size, seconds, every), notes=() if tables else left_out(job),
+        makespan, step_ends, categories(pace.totals, sums.tolist(), makespan), pace.rounds, samples * job.steps, moved,
+        memory, spans=_spans(job, shown, traced, size, seconds, every), notes=() if tables else left_out(job),
     )  # fmt: skip
 
 
@@ -128,21 +135,23 @@ def traced_ranks(size: int) -> list[int]:
     return sorted({round(rank) for rank in np.linspace(0, size - 1, min(size, MOST_TRACED))})
 
 
-def _spans(job: Job, timeline: Timeline, pace: Pace, size: int, seconds: float, every: int) -> Spans:
+def _spans(job: Job, timeline: Timeline | None, rounds: int, size: int, seconds: float, every: int) -> Spans:
     """Return what some ranks did in the first rounds: each computes at its own pace, and waits for the slowest."""
-    rounds = min(pace.rounds, -(-job.trace_steps // every))
     rows: list[tuple[int, str, float, float, int]] = []
-    if not rounds:
+    if not rounds or timeline is None:
         return Spans()
+    if rounds > _ROUNDS:
+        raise ConfigError(f"trace_steps: {rounds} are more than {_ROUNDS}; trace fewer steps")
     ranks, offset = traced_ranks(size), 0.0
     check_spans(rounds * len(ranks) * len(timeline.events))
-    own = np.full((size, rounds * every), seconds)
-    if job.workers is not None:
-        own = job.workers.times(size, min(job.steps, rounds * every), seconds, job.seed, 0)
     for step in range(rounds):
-        here = min(step, len(timeline.now) - 1)
+        here, first = min(step, len(timeline.now) - 1), step * every
+        count = min(every, job.steps - first)
+        own = np.full(size, count * seconds)
+        if job.workers is not None:
+            own = job.workers.times(size, count, seconds, job.seed, first).sum(axis=1)
         for rank in ranks:
-            mine = own[rank, step * every : (step + 1) * every].sum()
+            mine = float(own[rank])
             rate, now = (mine / (seconds * every), 0.0) if seconds else (0.0, mine)
             for event in timeline.events:
                 if event.begin is not None and event.end is not None:

@@ -272,6 +272,11 @@ class Model:
         """Bytes that one micro-batch keeps for the backward pass."""
         return sum(layer.stored for layer in self.layers)
 
+    @cached_property
+    def sparse_bytes(self) -> float:
+        """Bytes of the embedding rows that a worker's batch touches: what it pulls, and pushes, of all tables."""
+        return math.fsum(table.sparse_bytes(self.batch, self.itemsize) for table in self.embeddings)
+
     def split(self, micro_batches: int) -> Model:
         """Return the same work in so many micro-batches."""
         share = self.micro_batches / micro_batches

@@ -19,6 +19,7 @@ from pyccl.sim.pipeline_orders import ORDERS, Order, Slot, in_flight, needs, sch
 
 MOST_SLOTS = 1 << 20
 _BLOCK = 1 << 22  # paces held at once
+_HELD = 1 << 24  # ends of slots held at once
 _Key = tuple[bool, int, int]  # backward, micro-batch, piece
 _Spans = list[tuple[int, str, Floats, Floats]]  # stage, kind, begin and end, shapes (replicas or 1, steps)
 
@@ -158,7 +159,7 @@ class PipelineRun:
         if not whole:
             raise ConfigError("workers that differ need a model with times")
         blocks, total = [], np.zeros(size)
-        width = max(1, _BLOCK // size)
+        width = max(1, min(_BLOCK // size, _HELD // (self.replicas * len(self.slots))))
         for first in range(0, job.steps, width):
             times = job.workers.times(size, min(width, job.steps - first), whole, job.seed, first) / whole
             total += times.sum(axis=1) * busy

@@ -36,11 +36,14 @@ class Timeline:
         Where it stands, in seconds from the step's begin.
     level : int
         The network, of `pyccl.sim.costs.LEVELS`: 0 takes no time, the last is the true one.
+    record : bool
+        Whether `events` are kept.
     """
 
     pace: Floats
     now: Floats
     level: int = LEVELS - 1
+    record: bool = False
     events: list[Event] = field(default_factory=list)
     launched: dict[int, tuple[Cost, int]] = field(default_factory=dict)
     _free: dict[str, Floats] = field(default_factory=dict)
@@ -49,14 +52,14 @@ class Timeline:
         """Work for so many of the model's seconds."""
         if seconds:
             self.now = self.now + seconds * self.pace
-            self.events.append(Event(kind, seconds))
+            self._note(Event(kind, seconds))
 
     def launch(self, cost: Cost, kind: str, lane: str = "network") -> Floats:
         """Begin a communication, or queue it behind those on its lane; return when it ends."""
         begin = np.maximum(self.now, self._free[lane]) if lane in self._free else self.now
         end: Floats = begin + cost.at(self.level)
         self._free[lane] = end
-        self.events.append(Event(kind, begin=begin, end=end))
+        self._note(Event(kind, begin=begin, end=end))
         times = self.launched.get(id(cost), (cost, 0))[1]
         self.launched[id(cost)] = cost, times + 1
         return end
@@ -64,7 +67,11 @@ class Timeline:
     def wait(self, end: Floats) -> None:
         """Go on when `end` has come."""
         self.now = np.maximum(self.now, end)
-        self.events.append(Event("", end=end))
+        self._note(Event("", end=end))
+
+    def _note(self, event: Event) -> None:
+        if self.record:
+            self.events.append(event)
 
     @property
     def link_bytes(self) -> Floats:
