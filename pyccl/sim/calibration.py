@@ -1,4 +1,4 @@
-"""What `python -m pyccl.bench --calibrate` has measured, as links of a simulated cluster and as times of collectives."""
+"""What `python -m pyccl.bench --calibrate` has measured, as links of a cluster and as times of collectives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyccl.collectives import COLLECTIVES
 from pyccl.cost import Hockney, predict
 from pyccl.errors import ConfigError
 from pyccl.sim.cluster import Cluster
@@ -145,6 +144,39 @@ class Calibration:
         return predict(collective, _DIRECT[collective], ranks, nbytes, self.transports["shm"].network)
 
 
+def fit_network(
+    collective: str, algorithm: str, ranks: int, sizes: Sequence[float], seconds: Sequence[float]
+) -> Hockney:
+    """Return the alpha and beta, both at least 0, with which the closed form comes nearest, in relative terms.
+
+    Where alpha would be below 0 it is 0, and beta that of the largest size: a link that lets a burst pass before it
+    holds its rate says nothing of the rate on short messages.
+
+    Parameters
+    ----------
+    collective, algorithm : str
+        One with a closed form in `pyccl.cost`.
+    ranks : int
+    sizes, seconds : sequence of float, shape (n,), n >= 2
+
+    Examples
+    --------
+    >>> fit_network("all_reduce", "ring", 2, [1e6, 4e6], [0.11, 0.41])
+    Hockney(alpha=0.005, beta=1e-07, gamma=0.0)
+    """
+    if len(sizes) != len(seconds) or len(set(sizes)) < 2 or min(seconds) <= 0:
+        raise ConfigError("alpha and beta need two different sizes with times above 0")
+    times = np.array(seconds, dtype=float)
+    columns = [np.array([predict(collective, algorithm, ranks, n, unit) for n in sizes]) / times
+               for unit in (Hockney(1.0, 0.0), Hockney(0.0, 1.0))]  # fmt: skip
+    both = np.linalg.lstsq(np.stack(columns, axis=1), np.ones(len(times)), rcond=None)[0]
+    if both[0] < 0:
+        both = np.array([0.0, 1 / columns[1][int(np.argmax(sizes))]])
+    elif both[1] < 0:
+        both = np.array([columns[0].sum() / (columns[0] ** 2).sum(), 0.0])
+    return Hockney(*(float(f"{value:.12g}") for value in both))
+
+
 def load(path: str | Path) -> Calibration:
     """Read a calibration file.
 
@@ -179,8 +211,8 @@ def _transport(name: str, section: Any) -> Transport:
         raise SettingError(name, f"transport.{name} must be a section")
     constants = [_number(section.get(key), key) for key in ("alpha", "beta", "gamma")]
     rows = section.get("efficiency")
-    good = isinstance(rows, list) and rows and all(isinstance(row, list) and len(row) == 3 for row in rows)
-    if not good or len(rows) > MAX_ROWS:
+    listed = isinstance(rows, list) and 0 < len(rows) <= MAX_ROWS
+    if not isinstance(rows, list) or not listed or not all(isinstance(r, list) and len(r) == 3 for r in rows):
         raise SettingError("efficiency", "efficiency must be a list of [bytes, seconds, fraction]")
     sizes = tuple(_count(row[0], "efficiency", 1) for row in rows)
     shares = tuple(_number(row[2], "efficiency") for row in rows)
@@ -220,6 +252,3 @@ def _number(value: Any, key: str) -> float:
     if not good:
         raise SettingError(key, f"{key} must be a finite number of at least 0, got {value!r}")
     return float(value)
-
-
-assert set(_DIRECT) <= set(COLLECTIVES)

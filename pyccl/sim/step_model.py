@@ -74,12 +74,12 @@ class ComputeTimes:
         return cls(batch, np.array([np.median(spent[rows.batch == b]) for b in batch]))
 
     def at(self, batch: Floats) -> Floats:
-        """Return the seconds at `batch`; below the smallest measured batch no less than there times the ratio."""
-        inner = np.interp(batch, self.batch, self.seconds)
+        """Return the seconds at `batch`; with one measured batch in proportion to it."""
+        inner: Floats = np.interp(batch, self.batch, self.seconds)
         if len(self.batch) < 2:
-            return inner * batch / self.batch[0]
+            return np.asarray(inner * batch / self.batch[0])
         slope = np.diff(self.seconds[-2:]) / np.diff(self.batch[-2:])
-        return inner + np.maximum(slope, 0) * np.maximum(batch - self.batch[-1], 0)
+        return np.asarray(inner + np.maximum(slope, 0) * np.maximum(batch - self.batch[-1], 0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ SCALABILITY = ("num_nodes", "num_replicas", "local_bsz", "step_time", "sync_time
 MAX_ROWS = 1 << 20
 MAX_DEVICES = 1 << 20
 MAX_SECONDS = 1e6
+MAX_DIGITS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,8 @@ def _read(path: Path, wanted: tuple[str, ...]) -> Steps:
         if not rows:
             raise source.error(f"has no rows; expected {','.join(wanted)} and measurements")
     columns = np.array(rows, dtype=float).T
-    return Steps(*columns[:6], place=columns[6].astype(np.int64))
+    nodes, devices, widest, batch, step, sync, place = columns
+    return Steps(nodes, devices, widest, batch, step, sync, place.astype(np.int64))
 
 
 def _row(cells: list[str]) -> tuple[object, ...]:
@@ -134,9 +135,9 @@ def _count(cell: str, name: str) -> int:
 
 def _number(cell: str, name: str) -> float:
     try:
-        value = float(cell)
+        value = float(cell[:MAX_DIGITS])
     except ValueError:
         raise ValueError(f"{name} must be a number, got {show(cell)}") from None
-    if not (math.isfinite(value) and 0 <= value <= MAX_SECONDS):
+    if not (len(cell) <= MAX_DIGITS and 0 <= value <= MAX_SECONDS):
         raise ValueError(f"{name} must be a number from 0 to {MAX_SECONDS:g}, got {show(cell)}")
     return value
