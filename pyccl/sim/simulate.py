@@ -63,10 +63,9 @@ def simulate(
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST_STEPS:
             raise ConfigError(f"{key} must be a whole number from {least} to {MOST_STEPS}, got {value!r}")
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
-    known = isinstance(workers, Workers)
-    alike = known and workers.alike  # then they need not be told apart, step by step
+    alike = isinstance(workers, Workers) and workers.alike  # then they need not be told apart, step by step
     job = Job(cluster, model, None if alike else workers, steps, seed, trace_steps)
     run = chosen.run(job)
-    if known and workers.fails:
+    if isinstance(workers, Workers) and workers.fails:
         run = with_failures(run, workers, cluster, recovery or Recovery(), seed).run
     return Result(job, chosen, run, None if problem is None else cosimulate(job, run, problem))
