@@ -15,8 +15,11 @@ class Network {
   Network(std::vector<double> capacity, int flows);
 
   /// `flow`, which must not be under way, begins to move `bytes` over `links` (each named once; they must outlive
-  /// it) at no more than `limit` bytes/s.
-  void start(int flow, std::span<const int> links, double bytes, double limit, double now);
+  /// it) at no more than `limit` bytes/s. Of each byte a link carries its share, all of it if there are no `shares`.
+  void start(int flow, std::span<const int> links, double bytes, double limit, double now,
+             std::span<const double> shares = {});
+  /// From now on `flow` stands for `weight` flows like it; `rate` is that of each.
+  void weigh(int flow, double weight);
   /// `flow` has moved all its bytes, or is given up.
   void stop(int flow);
   bool changed() const { return !touched_.empty(); }
@@ -32,14 +35,16 @@ class Network {
  private:
   struct Flow {
     std::span<const int> links;
+    std::span<const double> shares;
     std::vector<int> places;  // by link: where in that link's list
-    double left = 0, rate = 0, before = 0, since = 0, limit = 0, end = 0;
+    double left = 0, rate = 0, before = 0, since = 0, limit = 0, end = 0, weight = 1;
+    double demand(std::size_t place) const { return shares.empty() ? weight : weight * shares[place]; }
     bool fixed = false;
     std::uint64_t seen = 0;
   };
   struct Member { int flow, place; };
   struct Link {
-    double capacity, left = 0;
+    double capacity, left = 0, demand = 0;  // for each byte/s of all that are open
     int open = 0;
     std::uint64_t seen = 0;
     std::vector<Member> flows;
