@@ -85,6 +85,8 @@ class Segment(_Object):
 class SimPlay(_Object):
     def __init__(self, tables: Sequence[npt.NDArray[np.int32]], size: int, nchunks: int, rotates: bool) -> None: ...
     @property
+    def rotates(self) -> bool: ...
+    @property
     def sources(self) -> npt.NDArray[np.int32]: ...
     @property
     def destinations(self) -> npt.NDArray[np.int32]: ...
@@ -128,6 +130,22 @@ def sim_draw(
     first: int,
     count: int,
 ) -> npt.NDArray[np.float64]: ...
+def sim_replay(
+    columns: Sequence[object],
+    groups: Sequence[tuple[int, int, Sequence[int]]],
+    size: int,
+    ways: tuple[npt.NDArray[Any], ...],
+    calls: Sequence[tuple[SimPlay | None, Sequence[float], float]],
+    classes: Sequence[int],
+    nclasses: int,
+    table: Sequence[int],
+    kinds: int,
+    loggp: Sequence[float],
+    measured: bool,
+    spans: bool,
+    most_events: int,
+    most_memory: int,
+) -> dict[str, Any]: ...
 def sim_push_pull(
     compute: npt.NDArray[np.float64], push: float, pull: float, push_bandwidth: float, pull_bandwidth: float
 ) -> npt.NDArray[np.float64]: ...

@@ -21,7 +21,7 @@ NEIGHBOURS = {"shm": {"mpi", "sim"}, "mpi": {"shm", "sim"}, "comm": {"sim"}}
 LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
-    "schedule", "algorithms", "cost", "sim", "tuning", "choice",
+    "schedule", "algorithms", "cost", "tuning", "sim", "choice",
     "checks", "calls", "same", "programs",
     "launcher", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap", "survivors",
     "flight", "tracing", "observing", "opening",

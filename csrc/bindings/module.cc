@@ -8,6 +8,7 @@ void register_communicator(pybind11::module_& m);
 void register_point_to_point(pybind11::module_& m);
 void register_sim(pybind11::module_& m);
 void register_draws(pybind11::module_& m);
+void register_replay(pybind11::module_& m);
 void register_flight(pybind11::module_& m);
 }  // namespace pyccl::bindings
 
@@ -20,5 +21,6 @@ PYBIND11_MODULE(_core, m) {
   pyccl::bindings::register_point_to_point(m);
   pyccl::bindings::register_sim(m);
   pyccl::bindings::register_draws(m);
+  pyccl::bindings::register_replay(m);
   pyccl::bindings::register_flight(m);
 }

@@ -182,6 +182,7 @@ bool run_payload(const Tables& tables, int collective, int size, int root, int n
 void register_sim(py::module_& m) {
   py::class_<sim::Play>(m, "SimPlay")
       .def(py::init(&make_play), "tables"_a, "size"_a, "nchunks"_a, "rotates"_a)
+      .def_readonly("rotates", &sim::Play::rotates)
       .def_property_readonly("sources", [](const sim::Play& play) { return array_of(play.pair_src); })
       .def_property_readonly("destinations", [](const sim::Play& play) { return array_of(play.pair_dst); })
       .def("run", &run, "latency"_a, "ends"_a, "links"_a, "capacity"_a, "chunk_bytes"_a, "starts"_a, "gamma"_a,

@@ -4,8 +4,8 @@
 #include <stdexcept>
 
 #include "sim/heap.h"
-#include "sim/network.h"
 #include "sim/routing.h"
+#include "sim/transfers.h"
 
 namespace pyccl::sim {
 namespace {
@@ -27,9 +27,7 @@ class Run {
       heap_.push(Event::make(start, kStart, r));
     }
     if (!routing_.any_shared()) return;
-    network_.emplace(setting.routes.capacity, actors);
-    versions_.resize(actors);
-    latency_of_.resize(actors);
+    transfers_.emplace(setting.routes.capacity, actors, kDrained);
   }
 
   Outcome run() {
@@ -50,7 +48,7 @@ class Run {
   };
 
   void next() {
-    if (network_ && network_->changed() && heap_.top().time > now_) settle();
+    if (transfers_ && transfers_->changed() && heap_.top().time > now_) transfers_->settle(now_, heap_);
     const Event event = heap_.pop();
     now_ = event.time;
     if (++out_.events == set_.most_events) throw std::length_error("more events than allowed");
@@ -59,15 +57,17 @@ class Run {
     switch (event.kind()) {
       case kStart: players_.begin(who); break;
       case kComputed: players_.computed(who); break;
-      case kDrained: drained(who, event.version()); break;
+      case kDrained:
+        if (const auto arrival = transfers_->drained(event)) heap_.push(Event::make(*arrival, kDelivered, who));
+        break;
       default: players_.delivered(who); break;
     }
-    if (heap_.empty() && network_ && network_->changed()) settle();
+    if (heap_.empty() && transfers_ && transfers_->changed()) transfers_->settle(now_, heap_);
   }
 
   bool overtake() {
     const bool any = players_.overtake();
-    if (network_ && network_->changed()) settle();
+    if (transfers_ && transfers_->changed()) transfers_->settle(now_, heap_);
     return any;
   }
 
@@ -79,21 +79,8 @@ class Run {
     if (shared.empty() || size == 0) {
       heap_.push(Event::make(now_ + (routing_.latency(pair) + size / routing_.limit(pair)), kDelivered, rank));
     } else {
-      latency_of_[rank] = routing_.latency(pair);
-      network_->start(rank, shared, size, routing_.limit(pair), now_);
+      transfers_->start(rank, shared, size, routing_.limit(pair), routing_.latency(pair), now_);
     }
-  }
-
-  void settle() {
-    network_->settle(now_, [&](int rank, double end) {
-      heap_.push(Event::make(end, kDrained, static_cast<std::uint32_t>(rank), ++versions_[rank]));
-    });
-  }
-
-  void drained(int rank, std::uint32_t version) {
-    if (versions_[rank] != version) return;
-    network_->stop(rank);
-    heap_.push(Event::make(now_ + latency_of_[rank], kDelivered, rank));
   }
 
   const Play& play_;
@@ -101,9 +88,7 @@ class Run {
   const Routing routing_;
   double now_ = 0;
   Heap heap_;
-  std::optional<Network> network_;
-  std::vector<std::uint32_t> versions_;  // of a flow's end, by sender
-  std::vector<double> latency_of_;       // of the message under way, by sender
+  std::optional<Transfers> transfers_;  // numbered by sender
   Players<Wire> players_;
   std::vector<double> pair_bytes_;
   Outcome out_;

@@ -4,8 +4,11 @@ from pyccl.sim import quantity
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.collective import simulate_collective
 from pyccl.sim.distributions import Distribution
+from pyccl.sim.loggp import LogGP
 from pyccl.sim.nodes import NodeType
 from pyccl.sim.recovery import Recovery
+from pyccl.sim.replay import replay
+from pyccl.sim.replay_result import ReplayResult
 from pyccl.sim.result import CollectiveResult
 from pyccl.sim.shared_link import push_pull
 from pyccl.sim.workers import Workers
@@ -14,10 +17,13 @@ __all__ = [
     "Cluster",
     "CollectiveResult",
     "Distribution",
+    "LogGP",
     "NodeType",
     "Recovery",
+    "ReplayResult",
     "Workers",
     "push_pull",
     "quantity",
+    "replay",
     "simulate_collective",
 ]
