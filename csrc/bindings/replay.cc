@@ -94,7 +94,6 @@ template <class T> std::vector<T> vector_of(const py::object& given) {
   return {array.data(), array.data() + array.size()};
 }
 
-
 py::dict replay(const py::list& columns, const Groups& groups, int size, const py::tuple& ways, const Calls& calls,
                 const std::vector<int>& classes, int nclasses, const std::vector<int>& table, int kinds,
                 const std::vector<double>& loggp, bool measured, bool spans, std::int64_t most_events,
@@ -105,7 +104,7 @@ py::dict replay(const py::list& columns, const Groups& groups, int size, const p
   for (const auto& [count, stride, ranks] : groups) gathers.push_back({count, stride, ranks});
   sim::ReplaySetting s;
   s.ways = {vector_of<std::int64_t>(ways[0]), vector_of<std::int32_t>(ways[1]), vector_of<std::int64_t>(ways[2]),
-            vector_of<std::int32_t>(ways[3]), vector_of<double>(ways[4]), vector_of<double>(ways[5])};
+            vector_of<std::int32_t>(ways[3]), vector_of<double>(ways[4]),       vector_of<double>(ways[5])};
   if (loggp.size() == 4) s.loggp = sim::LogGP{loggp[0], loggp[1], loggp[2], loggp[3]};
   s.calls = calls_of(calls);
   s.classes = classes;

@@ -38,11 +38,11 @@ struct Group {
 
 /// What the engine has found out about a column; every copy of it shares this.
 struct Links {
-  std::vector<std::int32_t> after_first, after;   // nodes that wait for this one's end
-  std::vector<std::int32_t> begun_first, begun;   // nodes that wait for its begin; empty where nobody does
-  std::vector<std::int32_t> partner;              // of a send: the receiver's node, -1 if it matches when it comes
-  std::vector<std::int32_t> ordinal;              // of a collective: how many of its group this rank had before
-  std::vector<std::int32_t> lane;                 // number of the node's lane; empty: all are on lane 0
+  std::vector<std::int32_t> after_first, after;  // nodes that wait for this one's end
+  std::vector<std::int32_t> begun_first, begun;  // nodes that wait for its begin; empty where nobody does
+  std::vector<std::int32_t> partner;             // of a send: the receiver's node, -1 if it matches when it comes
+  std::vector<std::int32_t> ordinal;             // of a collective: how many of its group this rank had before
+  std::vector<std::int32_t> lane;                // number of the node's lane; empty: all are on lane 0
   int lanes = 1;
   bool wild = false;  // it receives from any rank or with any tag
 };

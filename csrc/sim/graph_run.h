@@ -38,9 +38,9 @@ struct ReplaySetting {
   std::vector<Call> calls;
   std::vector<int> classes;  // by gathering
   int nclasses = 0;
-  std::vector<int> table;     // [kind of collective][class]: index in `calls`
-  bool measured = false;      // messages and collectives that have a duration take it
-  bool spans = false;         // keep begin, end and cause of every node
+  std::vector<int> table;        // [kind of collective][class]: index in `calls`
+  bool measured = false;         // messages and collectives that have a duration take it
+  bool spans = false;            // keep begin, end and cause of every node
   std::int64_t most_events = 0;  // 0: no limit
   std::int64_t most_memory = 0;  // bytes; 0: no limit
   std::function<void()> look_up;
@@ -49,8 +49,8 @@ struct ReplaySetting {
 struct ReplayOutcome {
   std::vector<double> finish, compute, communication;  // seconds by rank
   std::vector<double> way_bytes;
-  std::vector<double> begin, end;    // seconds by node, ranks one behind the other; -1: it did not
-  std::vector<std::int64_t> before;  // by node: why it began, or ended, no sooner; -1: nothing
+  std::vector<double> begin, end;          // seconds by node, ranks one behind the other; -1: it did not
+  std::vector<std::int64_t> before;        // by node: why it began, or ended, no sooner; -1: nothing
   std::vector<std::pair<int, int>> stuck;  // rank and node, of some that wait for ever
   std::int64_t messages = 0, events = 0, nodes = 0;
 };

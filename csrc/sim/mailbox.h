@@ -41,7 +41,10 @@ class Mailbox {
 
  private:
   using Key = std::pair<int, int>;
-  struct Entry { std::int64_t order; int who; };
+  struct Entry {
+    std::int64_t order;
+    int who;
+  };
 
   static std::array<Key, 4> keys(int source, int tag) {
     return {Key{source, tag}, Key{source, kAny}, Key{kAny, tag}, Key{kAny, kAny}};

@@ -61,7 +61,7 @@ class Network {
   std::vector<Flow> flows_;
   std::vector<Link> links_;
   std::vector<int> touched_;  // links
-  std::vector<int> part_links_, part_flows_, moved_;
+  std::vector<int> part_links_, part_flows_, full_, moved_;
   std::uint64_t stamp_ = 0;
 };
 
