@@ -194,3 +194,19 @@ def sim_payload(
     inputs: Sequence[_Array],
     outputs: Sequence[_Array],
 ) -> bool: ...
+def sim_replay(
+    columns: Sequence[object],
+    groups: Sequence[tuple[int, int, Sequence[int]]],
+    size: int,
+    ways: tuple[npt.NDArray[Any], ...],
+    calls: Sequence[tuple[SimPlay | None, Sequence[float], float]],
+    classes: Sequence[int],
+    nclasses: int,
+    table: Sequence[int],
+    kinds: int,
+    loggp: Sequence[float],
+    measured: bool,
+    spans: bool,
+    most_events: int,
+    most_memory: int,
+) -> dict[str, Any]: ...

@@ -47,7 +47,8 @@ examples:
   python -m pyccl.sim plan scenario.toml --plot pareto.png --json plan.json"""
 
 REPLAY = """\
-Chakra (.et), GOAL (.goal), SimAI/ASTRA layer text (.txt) and PyTorch profiler JSON are read. No cluster: 100 Gbit/s.
+Chakra (.et), GOAL, SimAI/ASTRA layer text and the PyTorch profiler's JSON are read; of trace.0.et the other ranks'
+files are found beside it.
 
 examples:
   python -m pyccl.sim replay trace.0.et --cluster cluster.toml
@@ -156,10 +157,11 @@ def make_parser() -> argparse.ArgumentParser:
     _outputs(search)
 
     again = command("replay", "run a trace on a cluster", REPLAY, replay.main)
-    again.add_argument("traces", type=Path, nargs="+", metavar="TRACE", help="a file, or one of each rank")
+    again.add_argument("path", type=Path, metavar="TRACE", help="a file, or a folder with one of each rank")
     again.add_argument("--cluster", type=Path, required=True, metavar="FILE.toml", help="with a section [cluster]")
-    again.add_argument("--algorithm", metavar="NAME", help="of collectives")
+    again.add_argument("--algorithm", metavar="NAME", help="of collectives (what the runtime chooses)")
     again.add_argument("--replicate", type=_whole(1), metavar="N", help="stretch the trace to N ranks")
+    again.add_argument("--measured", action="store_true", help="messages take the time that the trace gives them")
     again.add_argument("--json", type=_file(), metavar="FILE", help="write the results")
     again.add_argument("--trace", type=_file(), metavar="FILE.json", help="write a timeline for ui.perfetto.dev")
 

@@ -26,7 +26,8 @@ def console() -> Console:
 
 def show(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> None:
     """Print a table; columns after the first few are numbers."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_header=any(head))
+    console().print(Text(title, style="bold"), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_header=any(head))
     for i, name in enumerate(head):
         table.add_column(name, justify="left" if i < text_columns else "right", overflow="fold")
     for row in rows:
