@@ -137,12 +137,16 @@ def test_a_table_may_name_a_preset_or_operations() -> None:
 GOOD = {"name": "a", "forward": "1 ms", "backward": "2 ms", "nbytes": "4 kB"}
 
 
+def test_a_preset_needs_no_device() -> None:
+    assert Model.preset("resnet50") == Model.preset("resnet50", device="A100")
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
         ({}, "needs preset = 'resnet50' or the like, or layers"),
         ({"preset": "resnet51", "device": "A100"}, "no 'resnet51'; did you mean 'resnet50'"),
-        ({"preset": "resnet50"}, "give either device, such as 'A100', or rate"),
+        ({"preset": "resnet50", "device": "A100", "rate": "1 Tflop/s"}, "give either device, such as 'A100', or rate"),
         ({"preset": "resnet50", "device": "A1000"}, "did you mean 'A100'.*or give rate, such as '312 Tflop/s'"),
         ({"preset": "gpt2", "device": "V100"}, "V100 has no rate for bfloat16; write dtype as one of float32, float16"),
         ({"preset": "gpt2", "rate": "3 GB/s"}, "'GB/s' is no unit of a speed; known are flop/s"),

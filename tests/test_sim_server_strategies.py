@@ -8,6 +8,7 @@ import pytest
 from pyccl.errors import ConfigError
 from pyccl.policy import SSP, Async, BoundedDelay, KAsync, Policy, SoftSync, Sync
 from pyccl.sim import Cluster
+from pyccl.sim.embedding import Embedding
 from pyccl.sim.job import Job
 from pyccl.sim.model import Layer, Model
 from pyccl.sim.simulate import simulate
@@ -65,10 +66,13 @@ def test_bad_options(text: str, message: str) -> None:
         simulate(switch(8), MODEL, text, steps=2)
 
 
-def test_shards_lie_on_the_last_devices_or_beside_the_workers() -> None:
+def test_shards_lie_on_the_last_hosts_or_beside_the_workers() -> None:
     job = Job(switch(8), MODEL, None)
     apart = ParameterServer(servers=3).shards(job)
     assert (apart.workers.tolist(), apart.servers.tolist()) == ([0, 1, 2, 3, 4], [5, 6, 7])
+    cluster = Cluster.switch(hosts=3, gpus_per_host=2, nic="1 GB/s", latency="1 us")
+    for servers, devices in ((1, [5]), (2, [3, 5]), (3, [1, 3, 5]), (4, [1, 3, 4, 5])):
+        assert ParameterServer(servers=servers).shards(Job(cluster, MODEL, None)).servers.tolist() == devices
     beside = ParameterServer(colocated=True).shards(job)
     assert beside.workers.tolist() == beside.servers.tolist() == list(range(8))
 
@@ -81,7 +85,17 @@ def test_a_step_is_the_formula() -> None:
     assert result.breakdown == pytest.approx(
         {"compute": 1.5, "straggler": 0, "latency": 2e-5, "bandwidth": 0.08, "contention": 0.24, "recovery": 0}
     )
-    assert result.run.memory == 2 * 1e8
+    assert result.run.memory == 2 * 1e8  # a shard has half of: parameters, gradient sum, two moments
+    assert simulate(switch(10), MODEL, "ps_sync(servers=2,replicas=1)", steps=1).run.memory == 4 * 1e8
+
+
+def test_tables_move_the_rows_that_a_batch_touches() -> None:
+    tables = Model(
+        "tables", [Layer("all", 0.1, 0.2, 1000)], batch=32, embeddings=[Embedding(rows=10_000, dim=64, ids=5)]
+    )
+    shards = ParameterServer().shards(Job(switch(4), tables, None))
+    assert shards.push == shards.pull == 1000 + tables.sparse_bytes
+    assert tables.sparse_bytes < 32 * 5 * 64 * 4
 
 
 def test_pulls_of_few_rows() -> None:

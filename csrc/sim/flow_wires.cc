@@ -6,7 +6,7 @@
 namespace pyccl::sim {
 namespace {
 
-constexpr unsigned kDie = 0, kRestore = 1, kMoved = 2, kLanded = 3, kApplied = 4;
+constexpr unsigned kDie = 0, kRestore = 1, kLanded = 2, kApplied = 3;
 
 }  // namespace
 
@@ -15,7 +15,7 @@ FlowWires::FlowWires(FlowSetting setting)
       network_(s_.capacity, static_cast<int>((s_.replicas > 0 ? 2 : 1) * s_.slots * s_.servers)),
       messages_((s_.replicas > 0 ? 2 : 1) * s_.slots), parts_(messages_.size() * s_.servers), holders_(s_.servers),
       free_(s_.servers), bytes_(s_.capacity.size()), load_(s_.capacity.size()),
-      alone_up_(s_.up.ends.size() / s_.servers, -1), alone_down_(alone_up_) {
+      alone_up_(s_.up.ends.size() / s_.servers, -1), alone_down_(alone_up_), ends_(parts_.size()) {
   for (std::uint32_t shard = 0; shard < s_.servers; ++shard) {
     for (std::uint32_t i = 0; i <= s_.replicas; ++i) holders_[shard].push_back((shard + i) % s_.servers);
   }
@@ -93,7 +93,10 @@ void FlowWires::later(std::uint32_t part, Stage stage, double when) {
 
 void FlowWires::stop(std::uint32_t part) {
   Part& it = parts_[part];
-  if (it.stage == Stage::Moving) network_.stop(static_cast<int>(part));
+  if (it.stage == Stage::Moving) {
+    network_.stop(static_cast<int>(part));
+    ends_.erase(part);
+  }
   ++it.attempt;
   it.stage = Stage::Idle;
 }
@@ -113,34 +116,37 @@ void FlowWires::cancel(std::uint32_t slot, double now) {
 // What starts and ends at one instant is settled once.
 double FlowWires::next(double other) {
   const auto is_void = [&](const Event& event) {
-    return event.kind() >= kMoved && event.version() != parts_[event.who()].attempt;
+    return event.kind() >= kLanded && event.version() != parts_[event.who()].attempt;
   };
   while (!events_.empty() && is_void(events_.top())) events_.pop();
-  if (network_.changed() && other > now_ && (events_.empty() || events_.top().time > now_)) {
-    network_.settle(now_, [&](int flow, double end) {
-      const auto part = static_cast<std::uint32_t>(flow);
-      events_.push(Event::make(end, kMoved, part, ++parts_[part].attempt));
-    });
-    while (!events_.empty() && is_void(events_.top())) events_.pop();
-  }
-  return events_.empty() ? kNever : events_.top().time;
+  const auto earliest = [this] { return std::min(ends_.time(), events_.empty() ? kNever : events_.top().time); };
+  if (!network_.changed() || other <= now_ || earliest() <= now_) return earliest();
+  network_.settle(now_, [&](int part, double end) { ends_.set(static_cast<std::uint32_t>(part), end); });
+  return earliest();
 }
 
 bool FlowWires::advance(Arrival& arrival) {
+  if (!events_.empty() && events_.top().kind() < kLanded && events_.top().time <= ends_.time()) {
+    const Event event = events_.pop();
+    now_ = event.time;
+    if (event.kind() == kDie) die();
+    else restore();
+    return false;
+  }
+  if (events_.empty() || ends_.time() <= events_.top().time) {
+    now_ = ends_.time();
+    moved(ends_.who());
+    return false;
+  }
   const Event event = events_.pop();
   now_ = event.time;
-  switch (event.kind()) {
-    case kDie: die(); return false;
-    case kRestore: restore(); return false;
-    case kMoved: moved(event.who()); return false;
-    case kLanded: return landed(event.who(), arrival);
-    default: return done(event.who(), arrival);
-  }
+  return event.kind() == kLanded ? landed(event.who(), arrival) : done(event.who(), arrival);
 }
 
 void FlowWires::moved(std::uint32_t part) {
   Part& it = parts_[part];
   network_.stop(static_cast<int>(part));
+  ends_.erase(part);
   const double amount = bytes(messages_[message_of(part)]);
   for (const int link : it.route) bytes_[link] += amount;
   const double latency = latency_of(it.route);

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "sim/agenda.h"
 #include "sim/heap.h"
 #include "sim/network.h"
 #include "sim/table.h"
@@ -82,6 +83,7 @@ class FlowWires final : public Wires {
   std::vector<std::vector<std::uint32_t>> holders_;  // of each shard, the owner first
   std::vector<double> free_, bytes_, load_;          // of servers: when idle; of links
   std::vector<double> alone_up_, alone_down_;        // of clients, below 0 where not known
+  Agenda ends_;                                      // of parts: when they have moved
   Heap events_;
   double now_ = 0;
   Outage outage_;

@@ -6,14 +6,14 @@
 namespace pyccl::sim {
 namespace {
 
-constexpr unsigned kMoved = 0, kLanded = 1, kApplied = 2;
+constexpr unsigned kLanded = 0, kApplied = 1;
 
 }  // namespace
 
 GroupWires::GroupWires(Ways ways, std::vector<double> capacity, double push, double pull, double apply,
                        std::uint32_t slots)
     : ways_(std::move(ways)), network_(std::move(capacity), static_cast<int>(ways_.groups.size())), push_(push),
-      pull_(pull), apply_(apply), messages_(slots), paces_(ways_.groups.size()) {}
+      pull_(pull), apply_(apply), messages_(slots), paces_(ways_.groups.size()), ends_(ways_.groups.size()) {}
 
 void GroupWires::send(std::uint32_t slot, std::uint32_t client, Way way, double now) {
   now_ = now;
@@ -62,52 +62,46 @@ void GroupWires::refresh(std::uint32_t group) {
   Pace& pace = paces_[group];
   pace.dirty = false;
   pace.advance(now_);
-  ++pace.attempt;
   const auto given_up = [&](const Event& end) { return end.version() != messages_[end.who()].attempt; };
   while (!pace.ends.empty() && given_up(pace.ends.top())) pace.ends.pop();
-  if (pace.open == 0) return;
+  if (pace.open == 0) return ends_.erase(group);
   const Group& it = ways_.groups[group];
   pace.rate = it.links.empty() ? it.limit : network_.rate(static_cast<int>(group));
   const double left = std::max(0.0, pace.ends.top().time - pace.moved);
-  events_.push(Event::make(now_ + left / pace.rate, kMoved, group, pace.attempt));
-}
-
-bool GroupWires::is_void(const Event& event) const {
-  const std::uint32_t who = event.who();
-  return event.version() != (event.kind() == kMoved ? paces_[who].attempt : messages_[who].attempt);
+  ends_.set(group, now_ + left / pace.rate);
 }
 
 void GroupWires::drop_void() {
-  while (!events_.empty() && is_void(events_.top())) events_.pop();
+  while (!landing_.empty() && landing_.top().version() != messages_[landing_.top().who()].attempt) landing_.pop();
 }
 
 // What starts and ends at one instant is settled once.
 double GroupWires::next(double other) {
   drop_void();
-  if (!dirty_.empty() && other > now_ && (events_.empty() || events_.top().time > now_)) {
-    network_.settle(now_, [&](int group, double) {
-      if (!std::exchange(paces_[static_cast<std::size_t>(group)].dirty, true)) {
-        dirty_.push_back(static_cast<std::uint32_t>(group));
-      }
-    });
-    for (const std::uint32_t group : dirty_) refresh(group);
-    dirty_.clear();
-    drop_void();
-  }
-  return events_.empty() ? kNever : events_.top().time;
+  const auto earliest = [this] { return std::min(ends_.time(), landing_.empty() ? kNever : landing_.top().time); };
+  if (dirty_.empty() || other <= now_ || earliest() <= now_) return earliest();
+  network_.settle(now_, [&](int group, double) {
+    if (!std::exchange(paces_[static_cast<std::size_t>(group)].dirty, true)) {
+      dirty_.push_back(static_cast<std::uint32_t>(group));
+    }
+  });
+  for (const std::uint32_t group : dirty_) refresh(group);
+  dirty_.clear();
+  return earliest();
 }
 
 bool GroupWires::advance(Arrival& arrival) {
-  const Event event = events_.pop();
-  now_ = event.time;
-  const std::uint32_t who = event.who();
-  if (event.kind() == kMoved) {
-    moved(who);
+  if (landing_.empty() || ends_.time() <= landing_.top().time) {
+    now_ = ends_.time();
+    moved(ends_.who());
     return false;
   }
+  const Event event = landing_.pop();
+  now_ = event.time;
+  const std::uint32_t who = event.who();
   if (event.kind() == kLanded && messages_[who].way == Way::Push && apply_ > 0) {
     free_ = std::max(free_, now_) + apply_;
-    events_.push(Event::make(free_, kApplied, who, ++messages_[who].attempt));
+    landing_.push(Event::make(free_, kApplied, who, ++messages_[who].attempt));
     return false;
   }
   return finish(who, arrival);
@@ -118,12 +112,13 @@ void GroupWires::moved(std::uint32_t group) {
   const Event end = pace.ends.pop();
   pace.moved = std::max(pace.moved, end.time);
   pace.since = now_;
+  ends_.erase(group);  // until it is settled
   resize(group, pace.open - 1);
   const std::uint32_t slot = end.who();
   Message& message = messages_[slot];
   message.moving = false;
   const double latency = (message.way == Way::Push ? ways_.latency_up : ways_.latency_down)[message.client];
-  events_.push(Event::make(now_ + latency, kLanded, slot, ++message.attempt));
+  landing_.push(Event::make(now_ + latency, kLanded, slot, ++message.attempt));
 }
 
 bool GroupWires::finish(std::uint32_t slot, Arrival& arrival) {

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "sim/agenda.h"
 #include "sim/heap.h"
 #include "sim/network.h"
 #include "sim/ways.h"
@@ -35,7 +36,7 @@ class GroupWires final : public Wires {
   /// Virtual time of a group is what each of its messages has moved since the beginning.
   struct Pace {
     double moved = 0, since = 0, rate = 0;
-    std::uint32_t open = 0, attempt = 0;
+    std::uint32_t open = 0;
     bool dirty = false;
     Heap ends;
     void advance(double now) {
@@ -49,7 +50,6 @@ class GroupWires final : public Wires {
   }
   void resize(std::uint32_t group, std::uint32_t open);
   void refresh(std::uint32_t group);
-  bool is_void(const Event& event) const;
   void drop_void();
   void moved(std::uint32_t group);
   bool finish(std::uint32_t slot, Arrival& arrival);
@@ -60,7 +60,8 @@ class GroupWires final : public Wires {
   std::vector<Message> messages_;  // of slots
   std::vector<Pace> paces_;        // of groups
   std::vector<std::uint32_t> dirty_;
-  Heap events_;
+  Agenda ends_;   // of groups: when the next message ends
+  Heap landing_;  // of messages
 };
 
 }  // namespace pyccl::sim

@@ -48,6 +48,9 @@ DEVICES = MappingProxyType(
 )
 """From the makers' data sheets (NVIDIA P100, V100, T4, A10, A100, H100 SXM, H200; AMD Instinct MI250X, MI300X)."""
 
+USUAL = "A100"
+"""Of a preset that names none."""
+
 
 def itemsize(dtype: str) -> int:
     """Return the bytes of an element.

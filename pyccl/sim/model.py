@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyccl.errors import ConfigError
-from pyccl.sim.devices import itemsize, peak
+from pyccl.sim.devices import USUAL, itemsize, peak
 from pyccl.sim.embedding import Embedding
 from pyccl.sim.presets import Architecture, Row, architecture
 from pyccl.sim.quantity import Quantity, positive
@@ -133,7 +133,7 @@ class Model:
         ----------
         name : str
         device : str, optional
-            Such as "A100"; see `pyccl.sim.devices`. This or `rate` is needed.
+            See `pyccl.sim.devices`; default: "A100", if there is no rate.
         rate : str or float, optional
             Peak flop/s, such as "312 Tflop/s".
         efficiency : float, default 0.4
@@ -153,6 +153,7 @@ class Model:
             If a name is unknown or a number is out of range.
         """
         found = architecture(name, sequence)
+        device = USUAL if device is None and rate is None else device
         return cls.from_flops(
             found, name=name, device=device, rate=rate, efficiency=efficiency, batch=batch, dtype=dtype,
             micro_batches=micro_batches, optimizer=optimizer,

@@ -63,7 +63,7 @@ class Federation(Strategy):
         """The rule among them."""
 
     def run(self, job: Job) -> Run:
-        clients, model = job.cluster.size - 1, float(job.model.nbytes)
+        clients, model = job.cluster.size - 1, job.model.nbytes + job.model.sparse_bytes
         if not self.k <= self.at_once <= clients:
             raise ConfigError(
                 f"{self.name}: k={self.k} reports of {self.at_once} clients at once, there are {clients} clients"
@@ -80,7 +80,7 @@ class Federation(Strategy):
         )  # fmt: skip
         trained = Trained(shards, log, shards.link_bytes(wires, log["pushes"], log["pulls"]))
         samples = job.model.batch * self.local_steps
-        return to_run(trained, samples=samples, memory=2 * model, notes=())
+        return to_run(trained, samples=samples, memory=2 * model + job.model.stored, notes=())
 
 
 @register("fedavg")

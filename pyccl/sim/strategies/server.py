@@ -10,7 +10,9 @@ import numpy as np
 
 from pyccl.errors import ConfigError
 from pyccl.policy import SSP, Async, BoundedDelay, KAsync, Policy, SoftSync, Sync
-from pyccl.sim.job import Job, Run, Strategy
+from pyccl.sim.cluster import Cluster
+from pyccl.sim.job import Ints, Job, Run, Strategy
+from pyccl.sim.memory import state_bytes
 from pyccl.sim.servers import Death, Shards, seconds_of, to_run, train
 from pyccl.sim.strategies.registry import Bytes, Time, register
 
@@ -33,7 +35,8 @@ class ParameterServer(Strategy):
         The policy's number: SSP's staleness, backup workers, …
     policy : type of Policy
     servers : int, default 1
-        Shards, on the last devices of the cluster; not for colocated ones.
+        Shards, each on the last device of one of the last hosts (and so on, if there are more of them than hosts); not
+        for colocated ones.
     colocated : bool, default False
         A shard on every worker's device; its own costs a worker no message.
     replicas : int, default 0
@@ -42,7 +45,7 @@ class ParameterServer(Strategy):
     apply : float, default 0
         Seconds per byte in which a server applies a push, one after the other.
     push, pull : float, optional
-        Bytes of a worker and step; default: the model's gradients. Fewer where most rows of an embedding stay behind.
+        Bytes of a worker and step; default: the model's gradients, and the rows of embeddings that a batch touches.
     beyond : {"drop", "wait"}
         Of `Async` with a bound.
     dies : float, optional
@@ -97,17 +100,16 @@ class ParameterServer(Strategy):
         ConfigError
             If there are not enough devices.
         """
-        size, model = job.cluster.size, float(job.model.nbytes)
+        size, moved = job.cluster.size, job.model.nbytes + job.model.sparse_bytes
         if not self.colocated and self.servers >= size:
             raise ConfigError(f"{self.servers} dedicated servers leave no worker on {size} devices")
         devices = np.arange(size)
-        workers, servers = (
-            (devices, devices) if self.colocated else (devices[: -self.servers], devices[-self.servers :])
-        )
+        servers = devices if self.colocated else _spread(job.cluster, self.servers)
+        workers = devices if self.colocated else np.setdiff1d(devices, servers)
         death = None if self.dies is None else Death(self.dead, self.dies, self.detect + self.takeover)
         return Shards(
-            job.cluster, workers, servers, model if self.push is None else self.push,
-            model if self.pull is None else self.pull, model, self.apply, self.replicas, death,
+            job.cluster, workers, servers, moved if self.push is None else self.push,
+            moved if self.pull is None else self.pull, moved, self.apply, self.replicas, death,
         )  # fmt: skip
 
     def run(self, job: Job) -> Run:
@@ -116,9 +118,15 @@ class ParameterServer(Strategy):
         trained = train(
             shards, self.consistency, seconds_of(job, workers), steps=job.steps, trace_steps=job.trace_steps
         )  # fmt: skip
-        shard = 4 * shards.state / len(shards.servers) * (1 + self.replicas)  # parameters, sum, two moments
-        worker = 2 * shards.state + (shard if self.colocated else 0)
-        return to_run(trained, samples=job.model.batch, memory=max(worker, shard), notes=self._notes(shards))
+        return to_run(trained, samples=job.model.batch, memory=self.memory(job, shards), notes=self._notes(shards))
+
+    def memory(self, job: Job, shards: Shards) -> float:
+        """Return the bytes of the fullest device: a worker's copy and gradient, a server's shards with their state."""
+        model = job.model
+        tables = sum(table.parameters for table in model.embeddings) * (model.itemsize + model.state)
+        shard = (state_bytes(model) + tables) / len(shards.servers) * (1 + self.replicas)
+        worker = 2 * (model.nbytes + model.sparse_bytes) + model.stored
+        return worker + shard if self.colocated else max(worker, shard)
 
     def _notes(self, shards: Shards) -> tuple[str, ...]:
         found = []
@@ -127,3 +135,10 @@ class ParameterServer(Strategy):
         if shards.death is not None and shards.replicas:
             found.append(f"server {shards.death.server} dies; its successor serves {shards.death.recovery:g} s later")
         return tuple(found)
+
+
+def _spread(cluster: Cluster, servers: int) -> Ints:
+    """Return the devices of dedicated servers: as many interfaces as there are."""
+    host = cluster.host_of
+    from_end = np.searchsorted(host, host, side="right") - 1 - np.arange(len(host))
+    return np.sort(np.lexsort((-host, from_end))[:servers])
