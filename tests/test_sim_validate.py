@@ -173,10 +173,24 @@ def test_measured_training_steps() -> None:
 # --- measurements that are kept
 
 
+def in_the_docs(report: validate.Report) -> bool:
+    return report.table() in (ROOT / "docs" / "validation.md").read_text()
+
+
 def test_shaped_links_keep_their_bar() -> None:
-    own, _ = validate.validate_links(RESULTS / "2026-11-23-shaped-links.json").parts
+    report = validate.validate_links(RESULTS / "2026-11-23-shaped-links.json")
+    own, _ = report.parts
     assert len(own.errors) == 45
     assert np.median(own.errors) <= 0.10
+    assert in_the_docs(report)
+
+
+def test_collectives_keep_their_bars() -> None:
+    report = validate.validate_calibration(RESULTS / "2026-11-23-calibration.toml")
+    for part in report.parts:
+        assert np.median(part.errors) <= 0.10
+        assert np.quantile(part.errors, 0.9) <= 0.25
+    assert in_the_docs(report)
 
 
 def test_a_file_without_links(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import count
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from .buffers import Buffers, needed, require
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 KINDS = ("all_reduce", "reduce_scatter", "all_gather", "broadcast", "all_to_all")
 SIZES = tuple(64 << k for k in range(18))
 """64 B to 8 MiB: 4^k, which a model may be fitted to, and 2·4^k between them, which it may not."""
-ROUNDS = 12
+ROUNDS = 3
+"""At least so many."""
+PER_RACE = 0.01
+"""Seconds for one collective and size in one round, at most."""
 
 
 class Observed(NamedTuple):
@@ -37,9 +42,9 @@ class Observed(NamedTuple):
 
 
 def observe(world: World, largest: int, budget: float, meet: Callable[[MPI.Intracomm], None]) -> list[Observed]:
-    """Time collectives of up to `largest` bytes on the first 2, 4, 8, … ranks, all on one node, within `budget` s.
+    """Time collectives of up to `largest` bytes on the first 2, 4, 8, … ranks, all on one node, for `budget` seconds.
 
-    Rounds go over all groups and sizes, so that a drift of the machine hits them alike. Collective; the rows are
+    Rounds go over all groups and sizes, so that a disturbance hits few of a case's. Collective; the rows are
     returned on rank 0, elsewhere an empty list. The ranks that are left out wait in `meet`.
     """
     groups = [1 << k for k in range(1, world.size.bit_length()) if 1 << k <= world.size]
@@ -47,7 +52,7 @@ def observe(world: World, largest: int, budget: float, meet: Callable[[MPI.Intra
     if world.nodes > 1 or not sizes:
         return []
     require(world, needed(sizes[-1], registered=False))
-    seconds = budget / (ROUNDS * len(groups) * len(KINDS) * len(sizes))
+    seconds = min(PER_RACE, budget / (ROUNDS * len(groups) * len(KINDS) * len(sizes)))
     found: dict[tuple[str, int, int], list[tuple[float, float]]] = {}
     with ExitStack() as stack:
         parts: list[tuple[int, World]] = []
@@ -59,11 +64,14 @@ def observe(world: World, largest: int, budget: float, meet: Callable[[MPI.Intra
                 stack.enter_context(parts[-1][1].comm)
             meet(world.mpi)
         buffers = Buffers(world, sizes[-1], registered=False)
-        for _ in range(ROUNDS):
+        deadline = perf_counter() + budget
+        for number in count(1):
             for ranks in groups:
                 for group in (w for size, w in parts if size == ranks):
                     _round(group, sizes, buffers, seconds, found)
                 meet(world.mpi)
+            if world.agree([number >= ROUNDS and perf_counter() > deadline])[0]:
+                break
     if world.rank:
         return []
     return [Observed(*key, *min(times)) for key, times in found.items()]

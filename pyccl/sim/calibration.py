@@ -99,9 +99,10 @@ class Calibration:
         """Return the predicted time of pyccl's collective on this machine.
 
         Between measured sizes the logarithms are interpolated. More ranks than were measured are derived from the
-        largest measured number p0. The part that does not depend on size is of meetings, in which the last of p ranks
-        wakes p - 1. The part that does moves (p - 1)/p of the bytes for each rank; ranks beyond the cores wait for
-        them; and all vectors together fill the caches as p/p0 times larger ones did with p0 ranks.
+        largest measured number p0. The part that does not depend on size is of meetings: the last of p ranks wakes
+        p - 1, and those beyond the cores need a core to switch to them, which costs about as much. The part that does
+        moves (p - 1)/p of the bytes for each rank; ranks beyond the cores wait for them; and all vectors together fill
+        the caches as p/p0 times larger ones did with p0 ranks.
 
         Parameters
         ----------
@@ -121,11 +122,14 @@ class Calibration:
         nearest = max(measured)
         if nearest == ranks:
             return self._at(collective, ranks, nbytes)
-        wakes = (ranks - 1) / (nearest - 1)
+        wakes = self._wakes(ranks) / self._wakes(nearest)
         moved = self._share(ranks) / self._share(nearest)
         meeting = self._at(collective, nearest, 1)
         grown = self._at(collective, nearest, nbytes * ranks / nearest)
         return meeting * wakes + max(grown - meeting, 0.0) * nearest / ranks * moved
+
+    def _wakes(self, ranks: int) -> int:
+        return ranks - 1 + max(0, ranks - self.cores)
 
     def _share(self, ranks: int) -> float:
         return (ranks - 1) / ranks * max(1.0, ranks / self.cores)
@@ -225,14 +229,14 @@ def _transport(name: str, section: Any) -> Transport:
 def _observations(section: Any) -> tuple[Observed, ...]:
     if section is None:
         return ()
-    if list(section.get("columns", ())) != list(COLUMNS):
+    if section.get("columns") != list(COLUMNS):
         raise SettingError("columns", f"observed.columns must be {list(COLUMNS)}")
     rows = section.get("rows")
     if not isinstance(rows, list) or len(rows) > MAX_ROWS:
         raise SettingError("rows", f"observed.rows must be a list of at most {MAX_ROWS} rows")
     found = []
     for row in rows:
-        if not isinstance(row, list) or len(row) != len(COLUMNS) or row[0] not in _DIRECT:
+        if not isinstance(row, list) or len(row) != len(COLUMNS) or str(row[0]) not in _DIRECT:
             raise SettingError("rows", f"a row is [{', '.join(COLUMNS)}] of one of {', '.join(_DIRECT)}, got {row!r}")
         times = [_number(value, "rows") for value in row[3:]]
         if not all(times):

@@ -103,6 +103,7 @@ class Report:
         """
         try:
             from matplotlib.figure import Figure
+            from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
         except ImportError:
             raise ConfigError("plot draws with matplotlib: install the extra plot") from None
         figure = Figure(figsize=(3.4 * len(self.parts), 3.6), layout="constrained")
@@ -112,8 +113,13 @@ class Report:
             axes.fill_between(ends, ends / 1.1, ends * 1.1, color="0.9", linewidth=0)
             axes.loglog(ends, ends, color="0.5", linewidth=1)
             axes.loglog(part.measured, part.predicted, ".", markersize=3)
-            axes.set_title(f"{part.name}: mean error {part.errors.mean():.1%}", fontsize=9)
+            axes.set_title(f"{part.name}\nmean error {part.errors.mean():.1%}", fontsize=9)
             axes.set_xlabel("measured, s")
+            marks = (1.0, 1.5, 2.0, 3.0, 5.0) if ends[1] < 30 * ends[0] else (1.0,)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(subs=marks))
+                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axis.set_minor_locator(NullLocator())
         figure.axes[0].set_ylabel("predicted, s (band: ±10 %)")
         figure.suptitle(self.title, fontsize=10)
         figure.savefig(path, dpi=120)
@@ -201,8 +207,12 @@ def validate_links(path: str | Path) -> Report:
     """
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
-        times = {(row["rate_bit_s"], row["hosts"], row["bytes"]): float(row["median_s"]) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        times = {
+            (float(row["rate_bit_s"]), int(row["hosts"]), int(row["bytes"])): float(row["median_s"]) for row in rows
+        }
+        if not all(1 < h < 4096 and 0 < n < 1 << 50 and 0 < t < 1e6 for (_, h, n), t in times.items()):
+            raise ValueError("hosts, bytes or seconds out of range")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: no file of benchmarks/shaped_links.py: {error!r}") from None
     own, fewer = [], []
     for (rate, hosts, nbytes), measured in times.items():
@@ -230,6 +240,8 @@ def _over_links(
         raise ConfigError(
             f"no times of {LINK_SIZES} bytes on {known} hosts at {rate:g} bit/s to calibrate with"
         ) from None
+    if network.beta == 0:
+        raise ConfigError(f"times on {known} hosts at {rate:g} bit/s do not grow with the size")
     cluster = Cluster.switch(hosts=hosts, nic=1 / network.beta, latency=network.alpha / 2)
     return simulate_collective(cluster, "all_reduce", nbytes, algorithm="hierarchical").time
 
