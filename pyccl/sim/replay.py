@@ -112,6 +112,8 @@ def replay(
             calls.classes.tolist(), max(1, len(calls.shapes)), calls.table.reshape(-1).tolist(), len(calls.kinds),
             loggp.parameters() if loggp else [], measured, keep, most_events, nbytes(most_memory, "most_memory"),
         )  # fmt: skip
+    except ConfigError:
+        raise
     except (ValueError, OverflowError) as error:
         trace.topological_check()  # says it better, where it is the trace's own fault
         raise ConfigError(f"{trace.source}: {error}") from None
