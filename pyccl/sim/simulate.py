@@ -11,6 +11,8 @@ from pyccl.sim.model import Model
 from pyccl.sim.strategies import parse
 from pyccl.sim.training_result import Result
 
+MOST_STEPS = 1 << 26
+
 
 def simulate(
     cluster: Cluster,
@@ -49,8 +51,9 @@ def simulate(
     ConfigError
         If the strategy is unknown or does not suit the cluster, or a number is out of range.
     """
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise ConfigError(f"steps must be a whole number of at least 1, got {steps!r}")
+    for key, value, least in (("steps", steps, 1), ("trace_steps", trace_steps, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST_STEPS:
+            raise ConfigError(f"{key} must be a whole number from {least} to {MOST_STEPS}, got {value!r}")
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
     job = Job(cluster, model, workers, steps, seed, trace_steps)
     return Result(job, chosen, chosen.run(job))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pyccl.errors import ConfigError
 from pyccl.sim.job import Strategy
 from pyccl.sim.quantity import parse as quantity
 from pyccl.sim.settings import unknown
+
+Bytes: TypeAlias = float
+Time: TypeAlias = float
+"""Options in bytes and in seconds, which a person writes with their unit."""
 
 S = TypeVar("S", bound=type[Strategy])
 _REGISTRY: dict[str, tuple[type[Strategy], dict[str, Any]]] = {}
