@@ -8,7 +8,6 @@ from pyccl.sim.embedding import Embedding
 from pyccl.sim.loggp import LogGP
 from pyccl.sim.model import Layer, Model
 from pyccl.sim.nodes import NodeType
-from pyccl.sim.nodes import NodeType
 from pyccl.sim.recovery import Recovery
 from pyccl.sim.replay import replay
 from pyccl.sim.replay_result import ReplayResult

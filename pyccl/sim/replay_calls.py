@@ -15,7 +15,7 @@ from pyccl.sim.case import Floats, Ints, even_split, tables
 from pyccl.sim.trace import COLLECTIVE_NAMES, Array, Kind, Trace
 from pyccl.tuning import Tuning
 
-MOST_PAIRS = 1 << 26
+MOST_PAIRS = 1 << 24
 MOST_RECORDED = 1 << 16  # ranks whose steps are written down one by one
 
 Kinds = tuple[str, int, int]
