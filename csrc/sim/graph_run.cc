@@ -14,7 +14,7 @@ constexpr int kMostNamed = 8;
 }  // namespace
 
 Replay::Replay(const Graph& graph, const ReplaySetting& setting)
-    : graph_(graph), set_(setting), ledger_(graph, budget(graph, setting)), lanes_(graph),
+    : graph_(graph), set_(setting), ledger_(graph, setting.spans), lanes_(graph),
       transfers_(setting.ways.capacity, 0, kDrained), out_free_(setting.loggp ? graph.size() : 0),
       in_free_(out_free_.size()), way_bytes_(setting.ways.destination.size()) {
   for (int r = 0; r < graph.size(); ++r) {
@@ -38,14 +38,6 @@ ReplayOutcome Replay::run() {
     if (heap_.empty()) break;
   }
   return outcome();
-}
-
-bool Replay::budget(const Graph& graph, const ReplaySetting& setting) {
-  const std::int64_t each = 5 + Ledger::bytes_per_node(setting.spans);
-  if (setting.most_memory > 0 && graph.nodes() > setting.most_memory / each)
-    throw std::length_error(std::to_string(graph.nodes()) + " nodes need " + std::to_string(graph.nodes() * each) +
-                            " bytes, more than most_memory");
-  return setting.spans;
 }
 
 void Replay::next() {

@@ -58,7 +58,6 @@ class Replay {
     double bytes;
   };
 
-  static bool budget(const Graph& graph, const ReplaySetting& setting);
   void push(double seconds, Kind kind, int who, int version) {
     heap_.push(Event::make(now_ + seconds, kind, static_cast<std::uint32_t>(who), static_cast<std::uint32_t>(version)));
   }

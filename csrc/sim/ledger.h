@@ -22,8 +22,6 @@ class Ledger {
     before.assign(static_cast<std::size_t>(offsets_.back()), -1);
   }
 
-  static std::int64_t bytes_per_node(bool spans) { return spans ? 24 : 0; }
-
   std::int64_t number(int rank, int node) const { return offsets_[rank] + node; }
   /// `node` began or ended no sooner because of `cause`, of any rank.
   void because(int rank, int node, int cause_rank, int cause) {

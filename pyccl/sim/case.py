@@ -24,7 +24,7 @@ Traffic = tuple[Ints, Ints, Floats]
 def tables(
     collective: str, algorithm: str, size: int, root: int, nodes: Sequence[int]
 ) -> tuple[Sequence[NDArray[np.int32]], int]:
-    """Return the tables of all ranks' steps, one that stands for all if they are symmetric, and the number of chunks."""
+    """Return the tables of all ranks' steps, one table for all if they are symmetric, and the number of chunks."""
     entry = get_algorithm(collective, algorithm)
     if entry.symmetric:
         table, nchunks = record_first(entry.function, collective, size)

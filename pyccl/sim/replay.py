@@ -23,6 +23,7 @@ from pyccl.sim.trace import Array, Columns, Trace
 
 MOST_EVENTS = 2_000_000_000
 MOST_SPANS = 1 << 24
+NODE_BYTES, SPAN_BYTES, RANK_BYTES = 5, 24, 256  # of the engine's state
 
 
 def replay(
@@ -68,7 +69,7 @@ def replay(
     most_events : int, default 2e9
         Give up beyond so many; 0 is no limit.
     most_memory : int or str, default "4 GiB"
-        Of nodes and collectives under way; give up beyond.
+        Of nodes and collectives under way; give up beyond; 0 is no limit.
     replicate : int, optional
         Run on so many ranks, a multiple of the trace's: see `Trace.replicate`.
 
@@ -98,9 +99,10 @@ def replay(
     if replicate is not None:
         trace = trace.replicate(replicate)
     _check_algorithm(algorithm)
+    keep = len(trace) <= MOST_SPANS if spans is None else spans
+    memory = _check_memory(trace, keep, nbytes(most_memory, "most_memory"))
     devices = _devices(trace, cluster, rank_of, loggp)
     hosts = cluster.host_of[devices] if cluster is not None else np.arange(trace.size)
-    keep = len(trace) <= MOST_SPANS if spans is None else spans
     try:
         calls = Calls(trace, hosts, algorithm, parse(gamma, "time", "gamma"))
         fabric = _no_ways(trace.size) if loggp or cluster is None else _ways(trace, cluster, devices, calls)
@@ -110,8 +112,10 @@ def replay(
             trace.size, (*fabric.ways, *fabric.links),
             [(play, sizes.tolist(), combine) for play, sizes, combine in calls.calls],
             calls.classes.tolist(), max(1, len(calls.shapes)), calls.table.reshape(-1).tolist(), len(calls.kinds),
-            loggp.parameters() if loggp else [], measured, keep, most_events, nbytes(most_memory, "most_memory"),
+            loggp.parameters() if loggp else [], measured, keep, most_events, memory,
         )  # fmt: skip
+    except ConfigError:
+        raise
     except (ValueError, OverflowError) as error:
         trace.topological_check()  # says it better, where it is the trace's own fault
         raise ConfigError(f"{trace.source}: {error}") from None
@@ -124,6 +128,15 @@ def replay(
         found["communication"], found["messages"], found["events"], found["begin"] if keep else None,
         found["end"] if keep else None, found["before"] if keep else None, fabric.counts(found["way_bytes"]),
     )  # fmt: skip
+
+
+def _check_memory(trace: Trace, spans: bool, most: int) -> int:
+    """Return what is left for collectives; 0 is no limit."""
+    needed = len(trace) * (NODE_BYTES + SPAN_BYTES * spans) + trace.size * RANK_BYTES
+    if most and needed >= most:
+        less = "; spans=False needs less" if spans else ""
+        raise ConfigError(f"{trace.source}: {len(trace)} nodes need {needed} bytes, most_memory is {most}{less}")
+    return most and most - needed
 
 
 def _check_algorithm(algorithm: Mapping[str, str] | str | None) -> None:

@@ -15,7 +15,8 @@ from pyccl.sim.case import Floats, Ints, even_split, tables
 from pyccl.sim.trace import COLLECTIVE_NAMES, Array, Kind, Trace
 from pyccl.tuning import Tuning
 
-MOST_PAIRS = 1 << 26
+MOST_PAIRS = 1 << 24
+MOST_RECORDED = 1 << 16  # ranks whose steps are written down one by one
 
 Kinds = tuple[str, int, int]
 """Collective, bytes of the large side, place of the root among the members."""
@@ -147,6 +148,11 @@ class Calls:
         entry = get_algorithm(collective, name)
         key = (collective, name, size, root, () if entry.symmetric else shape)
         if key not in self._plays:
+            if size > MOST_RECORDED and not entry.symmetric:
+                raise ConfigError(
+                    f"{self.trace.source}: {collective} {name} among {size} ranks; a replay takes it up to "
+                    f"{MOST_RECORDED}, and beyond where all ranks do the same: give an algorithm, for example 'ring'"
+                )
             steps, nchunks = tables(collective, name, size, root, shape)
             self._plays[key] = _core.SimPlay(steps, size, nchunks, entry.symmetric), nchunks
         play, nchunks = self._plays[key]
@@ -181,13 +187,13 @@ class Calls:
                 if play is None or (gathering, id(play)) in done:
                     continue
                 done.add((gathering, id(play)))
-                source, destination = _of(play, len(members))
-                total += len(source)
+                total += len(play.sources) * (len(members) if play.rotates else 1)
                 if total > MOST_PAIRS:
                     raise ConfigError(
                         f"{self.trace.source}: its collectives send between more than {MOST_PAIRS} pairs of ranks; "
                         "replicate to fewer, or give an algorithm with fewer partners, for example 'ring'"
                     )
+                source, destination = _of(play, len(members))
                 yield members[source] * size + members[destination]
 
 
@@ -208,9 +214,7 @@ def message_pairs(trace: Trace) -> Iterator[Ints]:
         peers = np.unique(columns.peer[columns.kind == Kind.SEND]).astype(np.int64)
         wrong = peers[(peers < 0) | (peers >= told)]
         if wrong.size:
-            raise ConfigError(
-                f"{trace.source}: rank {rank} sends to rank {wrong[0]}; it tells of ranks 0 to {told - 1}"
-            )
+            raise ConfigError(f"{trace.source}: rank {rank} sends to rank {wrong[0]}; it tells of {told} ranks")
         yield ((rank + copies)[:, None] * trace.size + (peers + copies[:, None])).reshape(-1)
 
 

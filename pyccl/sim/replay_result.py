@@ -149,9 +149,8 @@ class ReplayResult:
         self._spans()
         with Path(path).open("w", encoding="utf-8") as file:
             file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
-            file.write(
-                ",\n".join(json.dumps(e) for rank in range(min(ranks, self.trace.size)) for e in self._events(rank))
-            )
+            shown = range(min(ranks, self.trace.size))
+            file.write(",\n".join(json.dumps(event) for rank in shown for event in self._events(rank)))
             file.write("\n]}\n")
 
     def _events(self, rank: int) -> Iterator[dict[str, Any]]:
