@@ -24,7 +24,7 @@ class Efficiency:
     Examples
     --------
     >>> half = Efficiency((1024, 4096), (0.25, 1.0))
-    >>> half.at(2048), half.at(1 << 30)
+    >>> round(half.at(2048), 9), half.at(1 << 30)
     (0.5, 1.0)
     """
 
