@@ -20,6 +20,7 @@ from pyccl._core_simulation import _Object
 from pyccl._core_simulation import sim_draw as sim_draw
 from pyccl._core_simulation import sim_payload as sim_payload
 from pyccl._core_simulation import sim_philox as sim_philox
+from pyccl._core_simulation import sim_replay as sim_replay
 from pyccl._core_simulation import sim_train as sim_train
 from pyccl._core_simulation import sim_uniform as sim_uniform
 

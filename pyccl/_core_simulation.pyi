@@ -52,6 +52,8 @@ class PolicyRule(_Object):
 class SimPlay(_Object):
     def __init__(self, tables: Sequence[npt.NDArray[np.int32]], size: int, nchunks: int, rotates: bool) -> None: ...
     @property
+    def rotates(self) -> bool: ...
+    @property
     def sources(self) -> npt.NDArray[np.int32]: ...
     @property
     def destinations(self) -> npt.NDArray[np.int32]: ...
@@ -194,3 +196,19 @@ def sim_payload(
     inputs: Sequence[_Array],
     outputs: Sequence[_Array],
 ) -> bool: ...
+def sim_replay(
+    columns: Sequence[object],
+    groups: Sequence[tuple[int, int, Sequence[int]]],
+    size: int,
+    ways: tuple[npt.NDArray[Any], ...],
+    calls: Sequence[tuple[SimPlay | None, Sequence[float], float]],
+    classes: Sequence[int],
+    nclasses: int,
+    table: Sequence[int],
+    kinds: int,
+    loggp: Sequence[float],
+    measured: bool,
+    spans: bool,
+    most_events: int,
+    most_memory: int,
+) -> dict[str, Any]: ...

@@ -10,6 +10,7 @@ void register_policy(pybind11::module_& m);
 void register_sim(pybind11::module_& m);
 void register_training(pybind11::module_& m);
 void register_draws(pybind11::module_& m);
+void register_replay(pybind11::module_& m);
 void register_flight(pybind11::module_& m);
 }  // namespace pyccl::bindings
 
@@ -24,5 +25,6 @@ PYBIND11_MODULE(_core, m) {
   pyccl::bindings::register_sim(m);
   pyccl::bindings::register_training(m);
   pyccl::bindings::register_draws(m);
+  pyccl::bindings::register_replay(m);
   pyccl::bindings::register_flight(m);
 }

@@ -59,17 +59,17 @@ py::tuple run(const sim::Play& play, const Array<double>& latency, const Array<s
   s.routes.latency = vector_of(latency);
   s.routes.ends = vector_of(ends);
   s.routes.capacity = vector_of(capacity);
-  s.chunk_bytes = vector_of(chunk_bytes);
+  s.terms.chunk_bytes = vector_of(chunk_bytes);
   s.starts = vector_of(starts);
-  s.gamma = gamma;
-  s.folded = folded;
+  s.terms.gamma = gamma;
+  s.terms.folded = folded;
   s.most_events = most_events;
   s.look_up = [] {
     const py::gil_scoped_acquire gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   };
   s.routes.links.assign(links.data(), links.data() + links.size());
-  check_length(s.chunk_bytes.size(), play.nchunks, "chunk_bytes");
+  check_length(s.terms.chunk_bytes.size(), play.nchunks, "chunk_bytes");
   check_length(s.starts.size(), play.size, "starts");
   if (s.routes.ends.empty()) {
     check_length(s.routes.capacity.size(), play.pairs(), "capacity");
@@ -88,7 +88,7 @@ py::tuple run(const sim::Play& play, const Array<double>& latency, const Array<s
     }
   }
   const bool uniform = s.routes.ends.empty() && s.routes.latency.size() == 1 && s.routes.capacity.size() == 1 &&
-                       s.chunk_bytes.size() == 1 && s.starts.size() == 1;
+                       s.terms.chunk_bytes.size() == 1 && s.starts.size() == 1;
   if (folded && (!uniform || !play.rotates)) throw py::value_error("only equal ranks can be folded");
   sim::Outcome outcome;
   {
@@ -163,6 +163,7 @@ bool run_payload(const Tables& tables, int collective, int size, int root, int n
 void register_sim(py::module_& m) {
   py::class_<sim::Play>(m, "SimPlay")
       .def(py::init(&make_play), "tables"_a, "size"_a, "nchunks"_a, "rotates"_a)
+      .def_readonly("rotates", &sim::Play::rotates)
       .def_property_readonly("sources", [](const sim::Play& play) { return array_of(play.pair_src); })
       .def_property_readonly("destinations", [](const sim::Play& play) { return array_of(play.pair_dst); })
       .def("run", &run, "latency"_a, "ends"_a, "links"_a, "capacity"_a, "chunk_bytes"_a, "starts"_a, "gamma"_a,

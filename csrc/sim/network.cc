@@ -66,28 +66,31 @@ void Network::collect(int link) {
 
 void Network::fill(double now) {
   ++stamp_;
-  part_links_.clear();
-  part_flows_.clear();
   moved_.clear();
-  for (const int link : touched_) collect(link);
-  touched_.clear();
-  for (std::size_t at = 0; at < part_links_.size(); ++at) {
-    const int number = part_links_[at];
-    for (const Member& member : links_[number].flows) {
-      Flow& f = flows_[member.flow];
-      links_[number].demand += f.demand(static_cast<std::size_t>(member.place));
-      if (f.seen == stamp_) continue;
-      f.seen = stamp_;
-      f.fixed = false;
-      f.before = f.rate;
-      part_flows_.push_back(member.flow);
-      for (const int link : f.links) collect(link);
+  for (const int touched : touched_) {
+    part_links_.clear();
+    part_flows_.clear();
+    collect(touched);
+    for (std::size_t at = 0; at < part_links_.size(); ++at) {
+      const int number = part_links_[at];
+      for (const Member& member : links_[number].flows) {
+        Flow& f = flows_[member.flow];
+        links_[number].demand += f.demand(static_cast<std::size_t>(member.place));
+        if (f.seen == stamp_) continue;
+        f.seen = stamp_;
+        f.fixed = false;
+        f.before = f.rate;
+        part_flows_.push_back(member.flow);
+        for (const int link : f.links) collect(link);
+      }
+    }
+    if (part_flows_.empty()) continue;
+    grow();
+    for (const int flow : part_flows_) {
+      if (flows_[flow].rate != flows_[flow].before) move(flow, now);
     }
   }
-  grow();
-  for (const int flow : part_flows_) {
-    if (flows_[flow].rate != flows_[flow].before) move(flow, now);
-  }
+  touched_.clear();
 }
 
 void Network::fix(Flow& flow, double rate) {
@@ -111,7 +114,7 @@ void Network::grow() {
     });
   }
   std::size_t next = 0;
-  for (std::vector<int> full;;) {
+  for (auto& full = full_;;) {
     while (next < limited.size() && flows_[limited[next]].fixed) ++next;
     if (next == limited.size()) return;
     std::erase_if(part_links_, [&](int link) { return links_[link].open == 0; });

@@ -13,6 +13,8 @@ class Network {
  public:
   /// `capacity`: bytes/s of every link. Flows are numbered below `flows`.
   Network(std::vector<double> capacity, int flows);
+  /// From now on flows are numbered below `flows`, which must not be fewer than before.
+  void allow(int flows) { flows_.resize(static_cast<std::size_t>(flows)); }
 
   /// `flow`, which must not be under way, begins to move `bytes` over `links` (each named once; they must outlive
   /// it) at no more than `limit` bytes/s. Of each byte a link carries its share, all of it if there are no `shares`.
@@ -59,7 +61,7 @@ class Network {
   std::vector<Flow> flows_;
   std::vector<Link> links_;
   std::vector<int> touched_;  // links
-  std::vector<int> part_links_, part_flows_, moved_;
+  std::vector<int> part_links_, part_flows_, full_, moved_;
   std::uint64_t stamp_ = 0;
 };
 
