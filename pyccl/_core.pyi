@@ -1,7 +1,7 @@
 """pyccl's C++ core. Codes of collectives, operations and dtypes are those of csrc/core/types.h."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, final, type_check_only
+from typing import Any, Final, NoReturn, final, type_check_only
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,8 @@ def kernels_codes() -> dict[str, dict[str, int]]: ...
 def set_bfloat16(type_number: int) -> None: ...
 
 # --- messages to other nodes
+
+CARRIED_BYTES: Final[int]  # of all ranks together, by an agreement between nodes
 
 class Remote(_Object):
     @property

@@ -7,6 +7,7 @@
 #include "bindings/arrays.h"
 #include "bindings/fast.h"
 #include "bindings/method.h"
+#include "comm/carried.h"
 #include "core/error.h"
 
 namespace py = pybind11;
@@ -273,6 +274,7 @@ void register_communicator(py::module_& m) {
       .def("lost", [](PyCommunicator& c) { return c.core().health().lost(); })
       .def("gone", [](PyCommunicator& c) { return c.core().health().gone(); })
       .def("broken", [](PyCommunicator& c) { return c.core().health().broken(); });
+  m.attr("CARRIED_BYTES") = kCarried;
   m.def("set_bfloat16", &set_bfloat16, "type_number"_a);
 }
 
