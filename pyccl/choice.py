@@ -78,7 +78,7 @@ def hand_thresholds(
 def carried(collective: str, size: int, rows: Rows) -> Rows:
     """Return the thresholds with, in front, what the agreement between nodes carries along.
 
-    Every rank then has a block of at most ``_core.CARRIED_BYTES / size`` bytes there: the vector, its own chunk of it,
+    Every rank then has a block of at most ``_core.carried_bytes() / size`` bytes there: the vector, its own chunk of it,
     or one cache line for each rank.
 
     Examples
@@ -86,7 +86,7 @@ def carried(collective: str, size: int, rows: Rows) -> Rows:
     >>> carried("all_reduce", 8, ((1024, "ring"), (2**62, "hierarchical")))
     ((512, 'one_shot'), (1024, 'ring'), (4611686018427387904, 'hierarchical'))
     """
-    block = _core.CARRIED_BYTES // size
+    block = _core.carried_bytes() // size
     if collective in ("all_gather", "gather"):
         limit = block * size
     elif collective in ("reduce_scatter", "scatter", "all_to_all"):

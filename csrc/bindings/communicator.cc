@@ -264,6 +264,7 @@ void register_communicator(py::module_& m) {
           },
           "address"_a, "nbytes"_a)
       .def_property_readonly("direct_runs", [](PyCommunicator& c) { return c.core().direct_runs(); })
+      .def_property_readonly("carried_runs", [](PyCommunicator& c) { return c.core().carried_runs(); })
       .def("busy", [](PyCommunicator& c) { return c.progress().busy(); })
       .def("close", &PyCommunicator::close, "patience"_a = -1.0)
       .def("orphan", &PyCommunicator::orphan)
@@ -274,7 +275,7 @@ void register_communicator(py::module_& m) {
       .def("lost", [](PyCommunicator& c) { return c.core().health().lost(); })
       .def("gone", [](PyCommunicator& c) { return c.core().health().gone(); })
       .def("broken", [](PyCommunicator& c) { return c.core().health().broken(); });
-  m.attr("CARRIED_BYTES") = kCarried;
+  m.def("carried_bytes", [] { return kCarried; });
   m.def("set_bfloat16", &set_bfloat16, "type_number"_a);
 }
 

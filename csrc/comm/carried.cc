@@ -95,6 +95,7 @@ void Communicator::run_carried(const Prepared& p, Cargo& cargo, const Deadline& 
   Engine engine(setup_.rank, &all, nullptr);
   engine.run(*p.carried, bind(p, *p.staged_layout), deadline, {}, false, 0);
   engine_.note_failure(engine.take_failure());
+  ++carried_runs_;
 }
 
 }  // namespace pyccl

@@ -124,6 +124,8 @@ class Communicator {
   void release(Region& region);
   /// How many operations have gone without the staging area.
   std::uint64_t direct_runs() const { return direct_runs_; }
+  /// How many operations between nodes the agreement has carried along.
+  std::uint64_t carried_runs() const { return carried_runs_; }
   Regions& regions() { return regions_; }
   /// Changes with everything that a Prepared call was looked up in.
   std::uint64_t generation() const { return generation_ + regions_.generation(); }
@@ -208,7 +210,7 @@ class Communicator {
   Regions regions_;
   std::uint64_t generation_ = 1;
   std::uint32_t next_region_ = 1;
-  std::uint64_t direct_runs_ = 0;
+  std::uint64_t direct_runs_ = 0, carried_runs_ = 0;
   std::mutex order_;
   std::uint32_t sequence_ = 0;
   bool spans_nodes_ = false;
