@@ -21,7 +21,7 @@ _IN_RANK_ORDER = {
     "reduce_scatter": ("direct", "direct"),
     "reduce": ("direct", "scatter_reduce"),
 }
-# What the agreement between nodes carries along: the algorithm of one round, and how many blocks of the vector it takes.
+# The algorithms of one round: what an agreement between nodes can carry along.
 _CARRIED = {
     "all_reduce": "one_shot",
     "reduce_scatter": "direct",
@@ -78,8 +78,8 @@ def hand_thresholds(
 def carried(collective: str, size: int, rows: Rows) -> Rows:
     """Return the thresholds with, in front, what the agreement between nodes carries along.
 
-    Every rank then has a block of at most ``_core.carried_bytes() / size`` bytes there: the vector, its own chunk of it,
-    or one cache line for each rank.
+    Every rank then has a block of at most ``_core.carried_bytes() / size`` bytes there: the vector, its own chunk of
+    it, or one cache line for each rank.
 
     Examples
     --------

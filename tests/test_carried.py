@@ -70,7 +70,8 @@ def bits_are_those_of_the_simulator(comm: pyccl.Communicator) -> None:
             got = comm.all_reduce(xs[comm.rank], op)
             assert comm._core.carried_runs == before + 1
             same = simulate_collective(hosts, "all_reduce", algorithm="one_shot", payload=xs, op=op).outputs
-            assert same is not None and got.tobytes() == same[comm.rank].tobytes(), (dtype, op)
+            assert same is not None
+            assert got.tobytes() == same[comm.rank].tobytes(), (dtype, op)
 
 
 @mpi.check(sizes=(3, 4, 5))
@@ -118,4 +119,3 @@ def test_thresholds_name_algorithms_of_one_round_in_rank_order(name: str, size: 
     assert 0 <= limit <= _core.carried_bytes()
     assert algorithm in algorithms(name, size)
     assert name not in ("all_reduce", "reduce", "reduce_scatter") or get_algorithm(name, algorithm).order == "rank"
-

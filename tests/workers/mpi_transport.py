@@ -169,7 +169,9 @@ def unknown_lengths() -> None:
             me.wait(me.send(data, 1, 3))
         elif me.rank == 1:
             me.wait(me.remote.recv(got.ctypes.data, 1000, 0, 3, length.ctypes.data))
-            assert length[0] == sent and np.array_equal(got[:sent], data) and not got[sent:].any()
+            assert length[0] == sent
+            assert np.array_equal(got[:sent], data)
+            assert not got[sent:].any()
     assert "one part" in failure(me.remote.recv, got.ctypes.data, 1001, 0, 3, length.ctypes.data)
     me.close()
 
