@@ -138,7 +138,8 @@ py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype&
 std::uint32_t adopt(PyCommunicator& self, std::uintptr_t address, std::int64_t bytes, double timeout) {
   void* const data = reinterpret_cast<void*>(address);
   const bool known = self.core().regions().overlaps(data, bytes);
-  const std::string why = known ? "x is registered already, or shares bytes with an array that is" : "";
+  const std::string why =
+      known ? "x is registered already (close what register returned), or shares bytes with an array that is" : "";
   std::shared_ptr<Region> region;
   const std::uint64_t ticket = self.enter(kRegister, bytes);
   self.in_turn([&] { region = self.core().adopt(data, bytes, why, timeout, ticket); });

@@ -7,6 +7,7 @@ void register_mpi(pybind11::module_& m);
 void register_communicator(pybind11::module_& m);
 void register_point_to_point(pybind11::module_& m);
 void register_sim(pybind11::module_& m);
+void register_draws(pybind11::module_& m);
 void register_flight(pybind11::module_& m);
 }  // namespace pyccl::bindings
 
@@ -18,5 +19,6 @@ PYBIND11_MODULE(_core, m) {
   pyccl::bindings::register_communicator(m);
   pyccl::bindings::register_point_to_point(m);
   pyccl::bindings::register_sim(m);
+  pyccl::bindings::register_draws(m);
   pyccl::bindings::register_flight(m);
 }

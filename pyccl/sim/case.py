@@ -17,6 +17,8 @@ from pyccl.sim.cluster import Cluster
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Traffic = tuple[Ints, Ints, Floats]
+"""Source, destination and bytes of pairs of ranks."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Case:
         ranks = np.arange(size, dtype=np.int64)
         return np.repeat(ranks, len(source)), ((ranks[:, None] + destination) % size).reshape(-1)
 
-    def traffic(self) -> tuple[Ints, Ints, Floats]:
+    def traffic(self) -> Traffic:
         """Return source, destination and bytes of every pair, by counting."""
         return *self.pairs(), self.play.traffic(self.chunk_bytes)
 

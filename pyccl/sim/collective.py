@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from pyccl.algorithms import get_algorithm
 from pyccl.cost import Hockney
 from pyccl.errors import ConfigError
-from pyccl.sim.case import Case, Floats
+from pyccl.sim.case import Case, Floats, Traffic
 from pyccl.sim.cluster import Cluster
+from pyccl.sim.levels import hierarchical, hierarchical_traffic, ring_over_edges
 from pyccl.sim.payload import carry, payload_counts
 from pyccl.sim.quantity import Quantity, parse
 from pyccl.sim.quantity import nbytes as whole_bytes
@@ -98,7 +99,8 @@ def simulate_collective(
         outputs = carry(cluster, collective, algorithm, payload, op, root)
     found = _static(case) if fidelity != "events" else None
     if found is not None:
-        finish, method, messages, traffic = *found, 0, case.traffic
+        finish, method, traffic = found
+        messages = 0
     elif fidelity == "static":
         raise ConfigError(
             f"no static answer for {collective} {algorithm} on this {cluster.topology} with these starts and sizes: "
@@ -141,10 +143,23 @@ def _with_payload(case: Case, payload: Sequence[NDArray[Any]]) -> Case:
     return Case(case.cluster, case.collective, case.algorithm, large, case.root, case.starts, case.gamma, sizes)
 
 
-def _static(case: Case) -> tuple[Floats, str] | None:
-    """Return the ranks' ends and the method, or None where every message must be looked at."""
-    if case.cluster.uniform is None or case.sizes is not None:
+def _static(case: Case) -> tuple[Floats, str, Callable[[], Traffic]] | None:
+    """Return the ranks' ends, the method and the traffic, or None where every message must be looked at."""
+    if case.sizes is not None:
         return None
+    if case.cluster.uniform is not None:
+        found = _uniform(case)
+        return None if found is None else (*found, case.traffic)
+    if (finish := ring_over_edges(case)) is not None:
+        return finish, "recurrence", case.traffic
+    if (finish := hierarchical(case)) is not None:
+        return finish, "recurrence", lambda: hierarchical_traffic(case)
+    return None
+
+
+def _uniform(case: Case) -> tuple[Floats, str] | None:
+    """Return the ranks' ends and the method on a network that nobody shares."""
+    assert case.cluster.uniform is not None
     size, (latency, rate) = case.cluster.size, case.cluster.uniform
     network = Hockney(latency, 1 / rate, case.gamma)
     together = len(case.starts) == 1

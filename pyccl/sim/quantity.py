@@ -25,13 +25,17 @@ _UNITS = MappingProxyType(
         "size": _BYTES,
         "time": _SECONDS,
         "rate": {f"{unit}/s": factor for unit, factor in _BYTES.items()},
+        "speed": {"flop/s": 1.0, "Gflop/s": 1e9, "Tflop/s": 1e12, "Pflop/s": 1e15},
         "money": {"USD": 1.0},
         "price": {f"USD/{unit}": 1 / _SECONDS[unit] for unit in ("s", "min", "h", "d")},
     }
 )
 EXAMPLES = MappingProxyType(
-    {"size": "64 MiB", "time": "3 us", "rate": "200 Gbit/s", "money": "5000 USD", "price": "2.5 USD/h"}
-)
+    {
+        "size": "64 MiB", "time": "3 us", "rate": "200 Gbit/s", "speed": "312 Tflop/s", "money": "5000 USD",
+        "price": "2.5 USD/h",
+    }
+)  # fmt: skip
 
 
 def parse(value: Quantity, kind: str, what: str) -> float:
@@ -41,8 +45,8 @@ def parse(value: Quantity, kind: str, what: str) -> float:
     ----------
     value : str or float
         A text needs a unit; a number is taken to be in SI units.
-    kind : {"size", "time", "rate", "money", "price"}
-        Bytes, seconds, bytes/s, USD, USD/s.
+    kind : {"size", "time", "rate", "speed", "money", "price"}
+        Bytes, seconds, bytes/s, flop/s, USD, USD/s.
     what : str
         How an error names the setting.
 

@@ -1,0 +1,34 @@
+// Distributions by their quantiles: the same uniform number gives a slow worker a slow draw under every distribution.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace pyccl::sim {
+
+struct Distribution {
+  enum class Kind : std::uint8_t {
+    Constant,     // a
+    Uniform,      // from a to b
+    Normal,       // mean a, standard deviation b; what lies below 0 is cut off: c is its probability
+    Lognormal,    // of logarithm's mean a, standard deviation b
+    Exponential,  // a, and b on average beyond it
+    Gamma,        // shape a, scale b
+    Pareto,       // least value a, shape b
+    Weibull,      // scale a, shape b
+    Empirical,    // `table`, ascending, with straight lines between
+  };
+  static constexpr int kKinds = 9;
+
+  Kind kind = Kind::Constant;
+  double a = 0, b = 0, c = 0;
+  std::vector<double> table;
+
+  /// The value below which a share u of all lie, 0 < u < 1.
+  double quantile(double u) const;
+};
+
+/// Of the standard normal distribution (Wichura 1988, algorithm AS 241, doi:10.2307/2347330).
+double normal_quantile(double u);
+
+}  // namespace pyccl::sim

@@ -1,0 +1,275 @@
+"""What failures cost a job: checkpoints, lost work, restarts, spares, going on with fewer workers."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyccl.errors import ConfigError
+from pyccl.sim.cluster import Cluster
+from pyccl.sim.failures import Failures, failures
+from pyccl.sim.failures import rate as failures_per_second
+from pyccl.sim.job import CATEGORIES, Run
+from pyccl.sim.quantity import Quantity, parse
+from pyccl.sim.workers import Workers
+
+Floats = NDArray[np.float64]
+
+POLICIES = ("restart", "shrink")
+_RECOVERY = CATEGORIES.index("recovery")
+_MOST_DOUBLINGS = 8
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What a job does when something fails.
+
+    Attributes
+    ----------
+    policy : {"restart", "shrink"}
+        Go back to the last checkpoint with as many workers as before; or repeat the step without those that are gone,
+        until they are back.
+    checkpoint : float or str
+        Seconds that all stand still for a checkpoint.
+    interval : float or str
+        Seconds of work between two, or "young" or "daly": the best from `checkpoint` and the time between failures.
+    detect, restart : float or str
+        Seconds until a failure is noticed, and from then until all train again (with fewer workers, too).
+    spares : int
+        Hosts or devices that stand by; with one of them a failure costs no wait for `Workers.repair`.
+    """
+
+    policy: str = "restart"
+    checkpoint: Quantity = 0.0
+    interval: Quantity = "young"
+    detect: Quantity = "10 s"
+    restart: Quantity = "60 s"
+    spares: int = 0
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ConfigError(f"policy must be one of {', '.join(POLICIES)}, got {self.policy!r}")
+        if self.interval not in ("young", "daly"):
+            object.__setattr__(self, "interval", parse(self.interval, "time", "interval"))
+        for name in ("checkpoint", "detect", "restart"):
+            object.__setattr__(self, name, parse(getattr(self, name), "time", name))
+        if not isinstance(self.spares, int) or isinstance(self.spares, bool) or self.spares < 0:
+            raise ConfigError(f"spares must be a whole number of at least 0, got {self.spares!r}")
+
+    @property
+    def down(self) -> float:
+        """Seconds from a failure until all train again."""
+        return float(self.detect) + float(self.restart)
+
+    def between(self, rate: float) -> float:
+        """Return the seconds of work between checkpoints at `rate` failures a second; infinite: none is made.
+
+        "young" is sqrt(2 C M), C seconds a checkpoint and M between failures (Young 1974, doi:10.1145/361147.361115);
+        "daly" its higher order (Daly 2006, doi:10.1016/j.future.2004.11.016).
+        """
+        if not isinstance(self.interval, str):
+            return self.interval if self.interval > 0 else math.inf
+        cost = float(self.checkpoint)
+        if rate <= 0:
+            return math.inf
+        young = math.sqrt(2 * cost / rate)
+        if self.interval == "young" or cost * rate >= 2:
+            return young if self.interval == "young" else 1 / rate
+        part = cost * rate / 2
+        return young * (1 + math.sqrt(part) / 3 + part / 9) - cost
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A job with its failures.
+
+    Attributes
+    ----------
+    run : Run
+    failures : int
+        That the job has met.
+    lost, down, saving : float
+        Seconds of work done twice, of standing still, and of checkpoints.
+    complete : bool
+        False if the failures given ended before the job: more are needed.
+    """
+
+    run: Run
+    failures: int
+    lost: float
+    down: float
+    saving: float
+    complete: bool
+
+
+def with_failures(run: Run, workers: Workers, cluster: Cluster, recovery: Recovery, seed: int) -> Recovered:
+    """Return what becomes of a run whose devices and hosts fail as `workers` says.
+
+    Raises
+    ------
+    ConfigError
+        If no worker is left, or failures come faster than the job gets on.
+    """
+    rate, horizon = failures_per_second(workers, cluster), 2 * run.makespan + 10 * recovery.down
+    for _ in range(_MOST_DOUBLINGS):
+        found = recover(run, recovery, failures(workers, cluster, horizon, seed), rate, horizon)
+        if found.complete:
+            break
+        horizon *= 2
+    else:
+        raise ConfigError(
+            f"failures every {1 / rate:g} s are too many for this job to end: it would take more than {horizon:g} s; "
+            f"give a longer mtbf, or shorter restart, detect and interval"
+        )
+    note = (
+        f"{found.failures} failures: {found.lost:.4g} s of work done again, {found.down:.4g} s standing still, "
+        f"{found.saving:.4g} s for checkpoints"
+    )
+    return replace(found, run=replace(found.run, notes=(*found.run.notes, note)))
+
+
+def recover(run: Run, recovery: Recovery, met: Failures, rate: float, horizon: float) -> Recovered:
+    """Return what becomes of a run that meets failures.
+
+    Steps take as long as in `run`; one that is interrupted is done again. A failure while the job stands still makes it
+    start over with that. With the policy "shrink" a step of fewer workers takes as long and counts for fewer samples.
+
+    Parameters
+    ----------
+    run : Run
+    recovery : Recovery
+    met : Failures
+        Up to `horizon` seconds.
+    rate : float
+        Failures a second, for the interval between checkpoints.
+
+    Raises
+    ------
+    ConfigError
+        If no worker is left.
+    """
+    walk = _Shrink if recovery.policy == "shrink" else _Walk
+    return walk(run, recovery, met, recovery.between(rate)).walk(horizon)
+
+
+def checkpoints(ends: Floats, between: float) -> NDArray[np.int64]:
+    """Return after which steps checkpoints are made: as soon as so many seconds of work have passed since the last."""
+    if between <= 0:
+        return np.arange(max(0, len(ends) - 1))
+    made: list[int] = []
+    last = 0.0
+    while math.isfinite(between):
+        step = int(np.searchsorted(ends, last + between))
+        if step >= len(ends) - 1:
+            break
+        made.append(step)
+        last = float(ends[step])
+    return np.array(made, dtype=np.int64)
+
+
+class _Walk:
+    """Back to the last checkpoint, with as many workers.
+
+    Points of the work are times at which they would be reached if nothing failed; `offset` is how much later they are.
+    """
+
+    def __init__(self, run: Run, recovery: Recovery, met: Failures, between: float) -> None:
+        self.run, self.recovery, self.met = run, recovery, met
+        ends, cost = np.sort(run.step_ends), float(recovery.checkpoint)
+        made = checkpoints(ends, between)
+        self.ends = ends + cost * np.searchsorted(made, np.arange(len(ends)))
+        self.saved = np.concatenate([[0.0], self.ends[made] + cost])
+        self.saving = len(made) * cost
+        self.work = run.makespan + self.saving
+        self.spares = recovery.spares
+        self.whole: list[float] = []  # when spares are whole again
+
+    def walk(self, horizon: float) -> Recovered:
+        lost, down, count, until = 0.0, 0.0, 0, 0.0
+        pieces = [(0.0, 0.0)]  # from which point of the work on which offset holds
+        met = self.met
+        for time, ranks, repair in zip(met.time.tolist(), met.ranks.tolist(), met.repair.tolist(), strict=True):
+            place, offset = pieces[-1]
+            if time >= self.work + offset:
+                break
+            count += 1
+            if time >= until:  # it does not stand still already
+                reached = time - offset
+                place = self.back_to(reached)
+                lost += reached - place
+            ready = max(until, time + self.recovery.down + self.loses(time, ranks, repair))
+            down += ready - max(time, until)
+            until = ready
+            pieces.append((place, ready - place))
+        shift, last = np.zeros_like(self.ends), len(self.ends)
+        for place, offset in reversed(pieces):  # a later piece has done again what lies behind its place
+            first = int(np.searchsorted(self.ends, place, side="right"))
+            if first < last:
+                shift[first:last], last = offset, first
+        makespan = self.work + pieces[-1][1]
+        run = _longer(self.run, makespan, self.ends + shift, 1 + lost / self.work if self.work else 1.0)
+        run = replace(run, samples=self.run.samples * self.share(run.step_ends))
+        return Recovered(run, count, lost, down, self.saving, makespan <= horizon)
+
+    def back_to(self, reached: float) -> float:
+        """Return the point of the work from which it is done again."""
+        return float(self.saved[np.searchsorted(self.saved, reached, side="right") - 1])
+
+    def loses(self, time: float, ranks: int, repair: float) -> float:
+        """Return for how long the job waits for what has failed, besides `Recovery.down`."""
+        del ranks
+        while self.whole and self.whole[0] <= time:
+            heapq.heappop(self.whole)
+            self.spares += 1
+        if self.spares > 0:
+            self.spares -= 1
+            if math.isfinite(repair):
+                heapq.heappush(self.whole, time + repair)
+            return 0.0
+        return max(0.0, repair - self.recovery.down) if math.isfinite(repair) else 0.0
+
+    def share(self, step_ends: Floats) -> float:
+        """Return the share of all samples that were used."""
+        del step_ends
+        return 1.0
+
+
+class _Shrink(_Walk):
+    """On without those that are gone, until they are back; the step under way is done again."""
+
+    def __init__(self, run: Run, recovery: Recovery, met: Failures, between: float) -> None:
+        super().__init__(run, recovery, met, between)
+        self.starts = np.concatenate([[0.0], self.ends])
+        self.size = len(run.categories)
+        self.changes: list[tuple[float, int]] = []  # when how many leave, or are back
+
+    def back_to(self, reached: float) -> float:
+        return float(self.starts[np.searchsorted(self.starts, reached, side="right") - 1])
+
+    def loses(self, time: float, ranks: int, repair: float) -> float:
+        if self.spares > 0:
+            self.spares -= 1
+            return 0.0
+        self.changes += [(time, -ranks), (time + repair, ranks)]
+        if self.size + sum(n for when, n in self.changes if when <= time) <= 0:
+            raise ConfigError(f"after {time:g} s no worker is left; give repair or spares, or a longer mtbf")
+        return 0.0
+
+    def share(self, step_ends: Floats) -> float:
+        if not self.changes or not len(step_ends):
+            return 1.0
+        when, change = (np.array(column) for column in zip(*sorted(self.changes), strict=True))
+        begins = step_ends - np.diff(self.ends, prepend=0.0)
+        here = np.concatenate([[0], np.cumsum(change)])[np.searchsorted(when, begins, side="right")]
+        return float(np.clip(self.size + here, 0, self.size).mean()) / self.size
+
+
+def _longer(run: Run, makespan: float, step_ends: Floats, again: float) -> Run:
+    """Return a run that takes longer, and moves more bytes: what is added is recovery."""
+    table = run.categories.copy()
+    table[:, _RECOVERY] += makespan - run.makespan
+    return replace(run, makespan=makespan, step_ends=step_ends, categories=table, link_bytes=run.link_bytes * again)
