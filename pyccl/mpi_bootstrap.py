@@ -126,7 +126,7 @@ class MpiBootstrap:
     timeout : float, default 300
         Seconds that a collective of this object may take.
     max_message : int, default 2**30
-        Bytes; `remote()` cuts longer messages. Must be equal on all ranks.
+        Bytes; `remote()` cuts longer messages. Must be equal on all ranks, and 8 KiB at least under a communicator.
 
     Attributes
     ----------

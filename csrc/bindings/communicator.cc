@@ -7,6 +7,7 @@
 #include "bindings/arrays.h"
 #include "bindings/fast.h"
 #include "bindings/method.h"
+#include "comm/carried.h"
 #include "core/error.h"
 
 namespace py = pybind11;
@@ -264,6 +265,7 @@ void register_communicator(py::module_& m) {
           },
           "address"_a, "nbytes"_a)
       .def_property_readonly("direct_runs", [](PyCommunicator& c) { return c.core().direct_runs(); })
+      .def_property_readonly("carried_runs", [](PyCommunicator& c) { return c.core().carried_runs(); })
       .def("busy", [](PyCommunicator& c) { return c.progress().busy(); })
       .def("close", &PyCommunicator::close, "patience"_a = -1.0)
       .def("orphan", &PyCommunicator::orphan)
@@ -274,6 +276,7 @@ void register_communicator(py::module_& m) {
       .def("lost", [](PyCommunicator& c) { return c.core().health().lost(); })
       .def("gone", [](PyCommunicator& c) { return c.core().health().gone(); })
       .def("broken", [](PyCommunicator& c) { return c.core().health().broken(); });
+  m.def("carried_bytes", [] { return kCarried; });
   m.def("set_bfloat16", &set_bfloat16, "type_number"_a);
 }
 
