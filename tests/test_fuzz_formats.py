@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyccl.errors import ConfigError
-from pyccl.sim import Cluster, LogGP, replay
+from pyccl.sim import Cluster, LogGP, calibration, replay, step_traces, validate
 from pyccl.sim.formats import chakra, goal, kineto, layers, msccl, nccl_tests
 from pyccl.sim.trace import Trace
 from tests import fuzz
@@ -35,6 +35,10 @@ CASES: list[tuple[str, Callable[[Path], object], list[str]]] = [
     ("x.xml", msccl.read, ["ring8.xml"]),
     ("all_reduce_perf.txt", nccl_tests.read, ["all_reduce_perf.txt"]),
     ("x.csv", nccl_tests.read_ratios, ["nic_ratio.csv"]),
+    ("placements.csv", step_traces.read_placements, ["placements.csv"]),
+    ("scalability.csv", step_traces.read_scalability, ["scalability.csv"]),
+    ("here.toml", calibration.load, ["here.toml"]),
+    ("links.json", validate.validate_links, ["links.json"]),
 ]
 
 

@@ -13,7 +13,6 @@
 #include "sim/payload.h"
 #include "sim/schedule_run.h"
 #include "sim/script.h"
-#include "sim/shared_link.h"
 
 namespace py = pybind11;
 using namespace pybind11::literals;
@@ -97,24 +96,6 @@ py::tuple run(const sim::Play& play, const Array<double>& latency, const Array<s
     outcome = sim::run(play, s);
   }
   return py::make_tuple(array_of(outcome.finish), array_of(outcome.pair_bytes), outcome.messages, outcome.events);
-}
-
-py::array_t<double> push_pull(const Array<double>& compute, double push, double pull, double push_bandwidth,
-                              double pull_bandwidth) {
-  if (compute.ndim() != 2) throw py::value_error("compute must have shape (workers, rounds)");
-  const sim::PushPull setting{static_cast<int>(compute.shape(0)),
-                              static_cast<int>(compute.shape(1)),
-                              compute.data(),
-                              push,
-                              pull,
-                              push_bandwidth,
-                              pull_bandwidth};
-  std::vector<double> finish;
-  {
-    py::gil_scoped_release nogil;
-    finish = sim::push_pull(setting);
-  }
-  return array_of(finish);
 }
 
 /// A network with the links of its flows, for tests.
@@ -201,7 +182,6 @@ void register_sim(py::module_& m) {
       .def("stop", &TestNetwork::stop, "flow"_a)
       .def("settle", &TestNetwork::settle, "now"_a)
       .def("rate", &TestNetwork::rate, "flow"_a);
-  m.def("sim_push_pull", &push_pull, "compute"_a, "push"_a, "pull"_a, "push_bandwidth"_a, "pull_bandwidth"_a);
   m.def("sim_payload", &run_payload, "tables"_a, "collective"_a, "size"_a, "root"_a, "nchunks"_a, "nodes"_a, "op"_a,
         "divisor"_a, "counts"_a, "inputs"_a, "outputs"_a);
 }
