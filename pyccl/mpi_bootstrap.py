@@ -14,6 +14,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from pyccl import farewell
 from pyccl.errors import CommError, ConfigError, Timeout
 from pyccl.launcher import Launcher, find_launcher
 
@@ -63,7 +64,7 @@ def _load(rc: Any) -> Any:
     finally:
         rc.initialize, rc.finalize = initialize, finalize
     if "PYCCL_LAUNCHED" in os.environ or (first and initialize and finalize is None):
-        import_module("pyccl._core").prepare_mpi_end(mpi.__file__)
+        farewell.take_over(mpi)
     return mpi
 
 
@@ -192,6 +193,11 @@ class MpiBootstrap:
         child = MpiBootstrap(cast("MPI.Intracomm", comm), timeout=self._timeout, max_message=self._max_message)
         child._owned.append(child._comm)
         return child
+
+    @property
+    def everybody(self) -> bool:
+        """Whether these are all of MPI's ranks."""
+        return bool(self._comm == self._mpi.COMM_WORLD)
 
     @property
     def survives(self) -> bool:

@@ -23,7 +23,7 @@ LAYERS = (
     "config", "arrays", "ops", "collectives",
     "schedule", "algorithms", "cost", "policy", "tuning", "sim", "choice",
     "checks", "calls", "same", "programs",
-    "launcher", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap", "survivors",
+    "farewell", "launcher", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap", "survivors",
     "flight", "tracing", "observing", "opening",
     "methods", "ending", "operations", "point_to_point", "in_flight", "group", "explain", "runs", "registration",
     "communicator", "world", "__init__", "bench", "launch", "trace", "doctor",
