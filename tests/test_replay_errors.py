@@ -112,7 +112,7 @@ def test_setting_that_is_refused(settings: dict[str, Any], text: str) -> None:
 
 def test_a_collective_under_way_counts_as_memory() -> None:
     cluster = Cluster.switch(hosts=256, nic="1 GB/s", latency="1 us")
-    with pytest.raises(ConfigError, match="collectives under way"):
+    with pytest.raises(ConfigError, match="collectives under way need more"):
         replay(collective(256, "all_reduce", 1 << 20), cluster, algorithm="ring", most_memory="100 KiB")
 
 
@@ -152,3 +152,15 @@ def test_ctrl_c_ends_a_long_replay() -> None:
     with pytest.raises(KeyboardInterrupt):
         replay(trace, Cluster.switch(hosts=size, nic="1 GB/s", latency="1 us"), algorithm="ring", most_events=0)
     timer.join()
+
+
+def test_messages_under_way_count() -> None:
+    ranks = [Recorder(), Recorder()]
+    for i in range(2000):
+        message(ranks[0], ranks[1], (0, 1), 1000 + i, tag=i)
+    flood = trace_of(*ranks)
+    with pytest.raises(ConfigError, match="messages and collectives under way"):
+        replay(flood, PAIR, most_memory="400 KiB")
+    with pytest.raises(ConfigError, match="most_events"):
+        replay(flood, PAIR, most_events=100_000)  # 2,000 rates are found anew at each end
+    assert replay(flood, PAIR).messages == 2000

@@ -67,8 +67,7 @@ int Replay::meeting(int gathering, int group, int ordinal, Ref first) {
   const Call& call = set_.calls.at(static_cast<std::size_t>(number));
   if (m.measured || !call.play) return index;
   m.memory = static_cast<std::int64_t>(Players<Wire>::memory(*call.play));
-  if (set_.most_memory > 0 && (memory_ += m.memory) > set_.most_memory)
-    throw std::length_error("collectives under way need more bytes than most_memory");
+  charge(m.memory);
   m.messages.resize(m.size);
   m.players = std::make_unique<Players<Wire>>(*call.play, call.terms, Wire{this, index});
   return index;

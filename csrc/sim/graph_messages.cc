@@ -5,6 +5,12 @@
 #include "sim/graph_state.h"
 
 namespace pyccl::sim {
+namespace {
+
+constexpr std::int64_t kMessageBytes = 256;                  // with its flow, about
+constexpr std::size_t kMostMessages = std::size_t{1} << 27;  // csrc/sim/heap.h has 28 bits
+
+}  // namespace
 
 void Replay::send(Ref ref) {
   begin(ref);
@@ -17,7 +23,10 @@ void Replay::send(Ref ref) {
 int Replay::make(const Message& message) {
   if (free_messages_.empty()) {
     const std::size_t had = messages_.size();
-    messages_.resize(std::max<std::size_t>(64, had * 2));
+    const std::size_t have = std::max<std::size_t>(64, had * 2);
+    charge(static_cast<std::int64_t>(have - had) * kMessageBytes);
+    if (have > kMostMessages) throw std::length_error("more messages under way than 2^27");
+    messages_.resize(have);
     transfers_.allow(static_cast<int>(messages_.size()));
     for (std::size_t i = messages_.size(); i > had; --i) free_messages_.push_back(static_cast<int>(i - 1));
   }

@@ -8,7 +8,7 @@
 namespace pyccl::sim {
 namespace {
 
-constexpr std::int64_t kLookUp = 1 << 20;  // events
+constexpr std::int64_t kLookUp = 1 << 20;  // events and rates
 constexpr int kMostNamed = 8;
 
 }  // namespace
@@ -43,8 +43,13 @@ ReplayOutcome Replay::run() {
 void Replay::next() {
   const Event event = heap_.pop();
   now_ = event.time;
-  if (++events_ == set_.most_events) throw std::length_error("more events than most_events");
-  if (events_ % kLookUp == 0 && set_.look_up) set_.look_up();
+  ++events_;
+  const std::int64_t work = events_ + transfers_.rates_found();
+  if (set_.most_events > 0 && work > set_.most_events) throw std::length_error("more events than most_events");
+  if (work >= look_up_ && set_.look_up) {
+    look_up_ = work + kLookUp;
+    set_.look_up();
+  }
   const int who = static_cast<int>(event.who()), version = static_cast<int>(event.version());
   switch (event.kind()) {
     case kComputed:

@@ -41,8 +41,8 @@ struct ReplaySetting {
   std::vector<int> table;        // [kind of collective][class]: index in `calls`
   bool measured = false;         // messages and collectives that have a duration take it
   bool spans = false;            // keep begin, end and cause of every node
-  std::int64_t most_events = 0;  // 0: no limit
-  std::int64_t most_memory = 0;  // bytes of collectives under way; 0: no limit
+  std::int64_t most_events = 0;  // and rates found; 0: no limit
+  std::int64_t most_memory = 0;  // bytes of messages and collectives under way; 0: no limit
   std::function<void()> look_up;
 };
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <unordered_map>
 #include <vector>
 
@@ -65,6 +66,13 @@ class Replay {
   Work kind(Ref ref) const { return static_cast<Work>(column(ref).kind[at(ref)]); }
   const Column& column(Ref ref) const { return graph_.column(ref.rank); }
   static std::size_t at(Ref ref) { return static_cast<std::size_t>(ref.node); }
+
+  /// Takes so many bytes from the budget.
+  void charge(std::int64_t bytes) {
+    memory_ += bytes;
+    if (set_.most_memory > 0 && memory_ > set_.most_memory)
+      throw std::length_error("messages and collectives under way need more bytes than most_memory");
+  }
 
   void next();
   /// Nodes that became ready, in that order; what they make ready comes behind them.
@@ -159,7 +167,7 @@ class Replay {
   std::vector<Meeting> meetings_;
   std::vector<int> free_meetings_;
   std::unordered_map<std::uint64_t, int> open_;
-  std::int64_t sent_ = 0, events_ = 0, memory_ = 0;
+  std::int64_t sent_ = 0, events_ = 0, look_up_ = 0, memory_ = 0;
 };
 
 }  // namespace pyccl::sim

@@ -85,6 +85,7 @@ void Network::fill(double now) {
       }
     }
     if (part_flows_.empty()) continue;
+    found_ += static_cast<std::int64_t>(part_flows_.size());
     grow();
     for (const int flow : part_flows_) {
       if (flows_[flow].rate != flows_[flow].before) move(flow, now);

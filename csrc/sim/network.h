@@ -32,6 +32,8 @@ class Network {
     for (const int flow : moved_) visit(flow, flows_[flow].end);
   }
 
+  /// How many rates have been found so far.
+  std::int64_t found() const { return found_; }
   double rate(int flow) const { return flows_[flow].rate; }
 
  private:
@@ -63,6 +65,7 @@ class Network {
   std::vector<int> touched_;  // links
   std::vector<int> part_links_, part_flows_, full_, moved_;
   std::uint64_t stamp_ = 0;
+  std::int64_t found_ = 0;
 };
 
 }  // namespace pyccl::sim

@@ -31,6 +31,7 @@ class Transfers {
   }
 
   bool changed() const { return network_.changed(); }
+  std::int64_t rates_found() const { return network_.found(); }
 
   void settle(double now, Heap& heap) {
     network_.settle(now, [&](int message, double end) {

@@ -67,9 +67,9 @@ def replay(
         Whether to keep begin, end and cause of every node, 24 bytes each, for `to_perfetto` and `critical_path`.
         Default: up to 2**24 nodes.
     most_events : int, default 2e9
-        Give up beyond so many; 0 is no limit.
+        Give up beyond so many, and rates of messages that had to be found; 0 is no limit.
     most_memory : int or str, default "4 GiB"
-        Of nodes and collectives under way; give up beyond; 0 is no limit.
+        Of nodes, and of messages and collectives under way; give up beyond; 0 is no limit.
     replicate : int, optional
         Run on so many ranks, a multiple of the trace's: see `Trace.replicate`.
 
