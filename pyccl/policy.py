@@ -36,11 +36,8 @@ class Policy(ABC):
 class Sync(Policy):
     """A version is the mean of the first ``workers - backup`` gradients computed on the one before; others are dropped.
 
-    Workers that are late give up and start on the new version [1]_.
-
-    References
-    ----------
-    .. [1] J. Chen et al., "Revisiting distributed synchronous SGD", 2016.
+    Workers that are late give up and start on the new version (J. Chen et al., "Revisiting distributed
+    synchronous SGD", 2016).
 
     Examples
     --------
@@ -86,13 +83,10 @@ class Async(Policy):
 
 @dataclass(frozen=True)
 class SSP(Policy):
-    """A worker begins iteration c when all have ended c - staleness [1]_; one that has left is infinitely far ahead.
+    """A worker begins iteration c when all have ended c - staleness (Q. Ho et al., "More effective distributed ML
+    via a stale synchronous parallel parameter server", 2013); one that has left is infinitely far ahead.
 
     0 is bulk synchronous. It absorbs jitter, never a worker that is always slow.
-
-    References
-    ----------
-    .. [1] Q. Ho et al., "More effective distributed ML via a stale synchronous parallel parameter server", 2013.
     """
 
     staleness: int
@@ -106,13 +100,10 @@ class SSP(Policy):
 
 @dataclass(frozen=True)
 class BoundedDelay(Policy):
-    """Task t may start when all tasks up to t - tau - 1 have finished [1]_, a task being an iteration of all workers.
+    """Task t may start when all tasks up to t - tau - 1 have finished (M. Li et al., "Scaling distributed machine
+    learning with the parameter server", 2014), a task being an iteration of all workers.
 
     The gate is then that of ``SSP(tau)``; 0 is sequential.
-
-    References
-    ----------
-    .. [1] M. Li et al., "Scaling distributed machine learning with the parameter server", 2014.
     """
 
     tau: int
@@ -141,13 +132,10 @@ class KAsync(Policy):
 
 @dataclass(frozen=True)
 class SoftSync(Policy):
-    """n-softsync [1]_: a version of every ``workers // n`` gradients, each weighted by 1 / max(1, staleness).
+    """n-softsync (W. Zhang et al., "Staleness-aware async-SGD for distributed deep learning", 2015): a version of
+    every ``workers // n`` gradients, each weighted by 1 / max(1, staleness).
 
     Nobody waits; the mean staleness is about n.
-
-    References
-    ----------
-    .. [1] W. Zhang et al., "Staleness-aware async-SGD for distributed deep learning", 2015.
     """
 
     n: int = 1
@@ -163,11 +151,8 @@ class SoftSync(Policy):
 
 @dataclass(frozen=True)
 class FedBuff(Policy):
-    """A version of every `k` gradients, each weighted by 1 / sqrt(1 + staleness); nobody waits [1]_.
-
-    References
-    ----------
-    .. [1] J. Nguyen et al., "Federated learning with buffered asynchronous aggregation", 2022.
+    """A version of every `k` gradients, each weighted by 1 / sqrt(1 + staleness); nobody waits (J. Nguyen et al.,
+    "Federated learning with buffered asynchronous aggregation", 2022).
     """
 
     k: int

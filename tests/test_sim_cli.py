@@ -16,8 +16,10 @@ import pytest
 from pyccl.sim.cli import main
 from pyccl.sim.cli.options import make_parser
 from tests.test_sim_scenario import GOOD
+from tests.test_sim_validate import TRUTH, write_model
 
 ROOT = Path(__file__).resolve().parents[1]
+TRACES = ROOT / "tests" / "data" / "traces"
 
 
 @pytest.fixture
@@ -68,6 +70,33 @@ def test_plan_prints_the_pareto_set(scenario: str, tmp_path: Path, capsys: pytes
     said = capsys.readouterr().out
     assert "the Pareto set of 2 configurations" in said
     assert "what moves the answer" in said
+
+
+@pytest.mark.parametrize("trace", ["all_reduce.0.et", "pingpong.goal", "microAllReduce.txt", "step.rank0.json"])
+def test_replay_of_every_format(trace: str, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.toml").write_text(Path(scenario).read_text().replace("hosts = 4", "hosts = 16"))
+    out, spans = tmp_path / "out.json", tmp_path / "spans.json"
+    flags = ["--cluster", str(tmp_path / "c.toml"), "--json", str(out), "--trace", str(spans)]
+    assert main(["replay", str(TRACES / trace), *flags]) == 0, capsys.readouterr().err
+    content = json.loads(out.read_text())
+    assert content["compute_s"] + content["communication_s"] + content["idle_s"] == pytest.approx(content["time_s"])
+    assert sum(content["critical_path_s"].values()) == pytest.approx(content["time_s"])
+    assert json.loads(spans.read_text())["traceEvents"]
+    if trace.endswith(".et"):
+        assert main(["replay", str(TRACES / trace), *flags, "--replicate", "8", "--algorithm", "ring"]) == 0
+        assert json.loads(out.read_text())["ranks"] == 8
+
+
+def test_validate_prints_a_table_of_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(tmp_path / "in" / "net", TRUTH)
+    out, picture = tmp_path / "out.json", tmp_path / "out.png"
+    assert main(["validate", "--traces", str(tmp_path / "in"), "--json", str(out), "--plot", str(picture)]) == 0
+    assert json.loads(out.read_text())["models"][0]["name"] == "net"
+    assert picture.stat().st_size
+    assert "Mean error over all rows" in capsys.readouterr().out
+    kept = sorted((ROOT / "benchmarks" / "results").glob("*-calibration.toml"))
+    assert main(["validate", str(kept[-1])]) == 0
+    assert "8 ranks" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

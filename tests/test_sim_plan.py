@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from pyccl.errors import ConfigError
 from pyccl.sim.plan_result import Choice, Row, front
 from pyccl.sim.planning import plan
 from pyccl.sim.scenario import Scenario
-from pyccl.sim.variations import with_devices, with_topology
+from pyccl.sim.variations import VARIATIONS, with_devices, with_topology
+from pyccl.sim.workers import Workers
 from tests.training import MODEL, cluster
 
 
@@ -99,6 +101,17 @@ def test_sensitivity_names_what_moves_the_answer() -> None:
     assert effects[0].what == "devices twice as fast"
     assert effects[0].change == pytest.approx(1.0 / 1.5 - 1)  # 0.5 s of computing less, of 1.5 s
     assert all(abs(a.change) >= abs(b.change) for a, b in pairwise(effects))
+
+
+def test_other_workers() -> None:
+    workers = Workers(compute="lognormal(cv=0.5)", slow={1: 3.0}, mtbf="1 h", repair="constant(10 s)")
+    jittery = scenario().with_(workers=workers)
+    steady, sturdy = (VARIATIONS[name](jittery) for name in ("equal workers, always alike", "half as many failures"))
+    assert steady is not None
+    assert sturdy is not None
+    assert steady.workers == Workers(mtbf="1 h", repair="constant(10 s)")
+    assert sturdy.workers == replace(workers, mtbf="2 h")
+    assert VARIATIONS["half as many failures"](scenario()) is None
 
 
 def test_files(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def test_a_scenario_is_written_as_it_is_read(tmp_path: Path) -> None:
     [
         ("[workers]", "[worker]", 15, "a scenario has no 'worker'; did you mean 'workers'?"),
         ("hosts = 4", "host = 4", 4, "did you mean 'hosts'"),
+        ("hosts = 4", "hosts = 99999999", 4, "at most 4194304"),
+        ("hosts = 4", "hosts = 4000000\ngpus_per_host = 2", 5, "at most 4194304"),
         ('nic = "10 GB/s"', "nic = 10e9", 5, "write for example '200 Gbit/s'"),
         ('nic = "10 GB/s"', 'nic = "0 GB/s"', 5, "must be above 0"),
         ("batch = 10", "batch = 0", 13, "batch must be a whole number"),
@@ -102,6 +104,13 @@ def test_bad_input(tmp_path: Path, old: str, new: str, line: int, says: str) -> 
 def test_what_is_missing(tmp_path: Path, section: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"no section [{section}]; add one")):
         load(tmp_path, re.sub(rf"\[{section}\].*?\n\n", "", GOOD, flags=re.DOTALL))
+
+
+def test_a_file_of_empty_lines_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no section"):
+        load(tmp_path, "\n" * (1 << 20))
+    with pytest.raises(ConfigError, match="a scenario has no 'x'"):
+        load(tmp_path, "\n" * (1 << 19) + "[x]" + " \n" * (1 << 17))
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:

@@ -15,7 +15,18 @@ from pyccl.sim.fabrics import HOSTS_PER_LEAF, make_fabric
 from pyccl.sim.nodes import node_types
 from pyccl.sim.places import Places
 from pyccl.sim.quantity import Quantity
-from pyccl.sim.settings import TOPOLOGIES, SettingError, check_units, in_units, known, line_of, load, normalise, unknown
+from pyccl.sim.settings import (
+    TOPOLOGIES,
+    SettingError,
+    check_counts,
+    check_units,
+    in_units,
+    known,
+    line_of,
+    load,
+    normalise,
+    unknown,
+)
 from pyccl.sim.topology import Floats, Ints
 
 MAX_RANKS = (1 << 28) - 1  # csrc/sim/heap.h has 28 bits for a rank
@@ -242,9 +253,11 @@ class Cluster:
         """
         if not isinstance(section.get("topology"), str):
             raise SettingError("cluster", f"topology must be one of {', '.join(TOPOLOGIES)}")
-        settings = {key: value for key, value in section.items() if key != "topology"}
-        check_units(settings, known(section["topology"]) if section["topology"] in TOPOLOGIES else {})
-        return cls(section["topology"], **settings)
+        topology, settings = section["topology"], {key: value for key, value in section.items() if key != "topology"}
+        if topology in TOPOLOGIES:
+            check_units(settings, known(topology))
+            check_counts(settings, known(topology))
+        return cls(topology, **settings)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cluster) and (self.topology, self.settings) == (other.topology, other.settings)

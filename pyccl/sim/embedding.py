@@ -24,12 +24,9 @@ class Embedding:
     ids : int
         Rows that a sample looks up in a table; they are summed into one vector.
     zipf : float
-        0: all rows alike. Recommendation data are near 1 [1]_.
+        0: all rows alike. Recommendation data are near 1 (L. Adamic, B. Huberman, "Zipf's law and the
+        Internet", Glottometrics 3 (2002)).
     tables : int
-
-    References
-    ----------
-    .. [1] L. Adamic, B. Huberman, "Zipf's law and the Internet", Glottometrics 3 (2002)
 
     Examples
     --------

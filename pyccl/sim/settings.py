@@ -150,6 +150,7 @@ def _mapping(key: str, item: Any) -> Mapping[str, Any]:
 # --- TOML
 
 
+MOST_THINGS = 1 << 22  # hosts, spines, …
 MOST_BYTES = 1 << 20
 """A larger file is no cluster and no scenario."""
 
@@ -220,14 +221,33 @@ def check_units(settings: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
                 check_units(_mapping(key, item), NODE if kind == "nodes" else _LINK)
 
 
+def check_counts(settings: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
+    """Raise SettingError where a file asks for more than fits in memory, before anything is made."""
+    hosts = settings.get("hosts")
+    for key in ("gpus_per_host", "nics_per_host"):
+        each = settings.get(key)
+        if _is_count(hosts) and _is_count(each) and hosts * each > MOST_THINGS:
+            raise SettingError(key, f"{hosts} hosts of {key} = {each}: a file has at most {MOST_THINGS} of a kind")
+    for key, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        if kinds.get(key) in ("count", "counts"):
+            product = math.prod(count for count in values if _is_count(count))
+            if product > MOST_THINGS:
+                raise SettingError(key, f"{key} = {value!r}"[:80] + f": a file has at most {MOST_THINGS} of a kind")
+        elif kinds.get(key) == "nodes":
+            for row in values:
+                check_counts(_mapping(key, row), NODE)
+
+
 def line_of(text: str, key: str, section: str = "") -> int:
     """Return the first line on which `key` is set in `section`, else that where the section begins, else 1."""
-    start, end = 0, len(text)
-    if section and (header := re.search(rf"^\s*\[\[?\s*{re.escape(section)}\b", text, re.MULTILINE)):
-        start = header.start() + len(header[0]) - len(header[0].lstrip())
-        other = re.compile(rf"^\s*\[(?!\[?\s*{re.escape(section)}\b)", re.MULTILINE).search(text, header.end())
-        end = other.start() if other else end
-    match = re.compile(rf"^.*(?<![\w-])[\"']?{re.escape(key)}[\"']?\s*(=|\])", re.MULTILINE).search(text, start, end)
+    start, end, name = 0, len(text), re.escape(section)
+    header = re.search(rf"^[ \t]*\[\[?[ \t]*{name}\b", text, re.MULTILINE) if section else None
+    if header:
+        other = re.compile(rf"^[ \t]*\[(?!\[?[ \t]*{name}\b)", re.MULTILINE).search(text, header.end())
+        start, end = header.start(), other.start() if other else end
+    setting = re.compile(rf"^.*(?<![\w-])[\"']?{re.escape(key)}[\"']?[ \t]*(=|\])", re.MULTILINE)
+    match = setting.search(text, start, end)
     return text.count("\n", 0, match.start() if match else start) + 1
 
 

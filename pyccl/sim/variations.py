@@ -79,7 +79,20 @@ def _faster(scenario: Scenario) -> Scenario | None:
 
 
 def _steady(scenario: Scenario) -> Scenario | None:
-    return None if scenario.workers is None else scenario.with_(workers=None, recovery=None)
+    workers = scenario.workers
+    if workers is None:
+        return None
+    steady = replace(workers, compute=None, slow={}, slowness=None)
+    return None if steady == workers else scenario.with_(workers=steady)
+
+
+def _sturdy(scenario: Scenario) -> Scenario | None:
+    workers = scenario.workers
+    if workers is None or not workers.fails:
+        return None
+    kinds = ("mtbf", "node_mtbf", "domain_mtbf", "preemption")
+    longer = {name: 2 * getattr(workers, name) for name in kinds if getattr(workers, name) is not None}
+    return scenario.with_(workers=replace(workers, **longer))
 
 
 VARIATIONS: Mapping[str, Change] = MappingProxyType(
@@ -89,7 +102,8 @@ VARIATIONS: Mapping[str, Change] = MappingProxyType(
         "twice the bandwidth between sites": _rates(2, "uplink"),
         "half the latency": _rates(0.5, "latency", "intra_latency", "uplink_latency"),
         "devices twice as fast": _faster,
-        "equal workers that never fail": _steady,
+        "equal workers, always alike": _steady,
+        "half as many failures": _sturdy,
     }
 )
 """By name; a change that does not apply returns None."""
