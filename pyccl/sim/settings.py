@@ -223,9 +223,9 @@ def check_units(settings: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
 
 def check_counts(settings: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
     """Raise SettingError where a file asks for more than fits in memory, before anything is made."""
-    hosts = settings.get("hosts")
+    hosts: Any = settings.get("hosts")
     for key in ("gpus_per_host", "nics_per_host"):
-        each = settings.get(key)
+        each: Any = settings.get(key)
         if _is_count(hosts) and _is_count(each) and hosts * each > MOST_THINGS:
             raise SettingError(key, f"{hosts} hosts of {key} = {each}: a file has at most {MOST_THINGS} of a kind")
     for key, value in settings.items():
