@@ -1,4 +1,5 @@
-"""The simulator beside SimPy and SimGrid: a ring all_reduce on a switch (A) and a parameter server (B).
+"""The simulator beside SimPy and SimGrid: a ring all_reduce on a switch (A) and a parameter server (B);
+and alone: 10,000 synchronous steps (T), and a sweep of configurations (S).
 
     python benchmarks/simulator.py [--simpy PYTHON] [--simgrid] [--ranks 8,64,256,1024] [--json FILE]
 
@@ -55,6 +56,29 @@ def server(workers: int) -> float:
     return float(sim.push_pull(compute, push="100 MB", pull="100 MB", bandwidth="12.5 GB/s").max())
 
 
+def training(workers: int) -> float:
+    """Return the simulated seconds of 10,000 synchronous steps with random workers, one of them slow (scenario T)."""
+    cluster = Cluster.switch(hosts=workers, nic="12.5 GB/s", latency="1 us")
+    model = sim.Model.preset("resnet50", device="A100")
+    random = sim.Workers(compute="lognormal(cv=0.15)", slow={7: 1.3})
+    return sim.simulate(cluster, model, "ring", workers=random, steps=10_000).makespan
+
+
+def sweep(configurations: int) -> float:
+    """Return the least simulated seconds of a step among clusters, strategies and bucket sizes (scenario S)."""
+    model = sim.Model.preset("bert-large", device="A100")
+    strategies = [f"{name}:{size} MB" for name in ("ring", "hierarchical") for size in (1, 5, 25, 50, 100)]
+    strategies += ["zero1", "zero3", "hybrid", "local_sgd:4", "local_sgd:16", "tensor:2", "tensor:4", "tensor:8",
+                   "1f1b(stages=2, micro_batches=8)", "gpipe(stages=2, micro_batches=8)"]  # fmt: skip
+    best = float("inf")
+    for index in range(configurations // len(strategies)):
+        cluster = Cluster.fat_tree(hosts=2 + index % 63, gpus_per_host=8, nic=f"{100 + index} Gbit/s", latency="3 us",
+                                   oversubscription=2)  # fmt: skip
+        for strategy in strategies:
+            best = min(best, sim.simulate(cluster, model, strategy, steps=100).step_time)
+    return best
+
+
 def peer(command: list[str], scenario: str, n: int, limit: float) -> dict[str, Any]:
     """Run a peer's side; one that needs more than `limit` seconds is not waited for."""
     try:
@@ -80,6 +104,8 @@ def rows(ranks: list[int], repeat: int, peers: dict[str, list[str]], limit: floa
         ("A", "events, jittered starts", lambda n: ring(n, "events", 1e-3), ranks),
         ("A", "static", lambda n: ring(n, "static"), [*ranks, 16_384, 100_000]),
         ("B", "processor sharing", server, [*ranks, 100_000]),
+        ("T", "10,000 steps", training, [1000]),
+        ("S", "configurations", sweep, [1000]),
     ]
     found = []
     for scenario, way, function, sizes in ways:

@@ -1,21 +1,30 @@
 """pyccl's C++ core. Codes of collectives, operations and dtypes are those of csrc/core/types.h."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, final, type_check_only
+from typing import Any, NoReturn, final
 
 import numpy as np
 import numpy.typing as npt
 
+from pyccl._core_simulation import PolicyRule as PolicyRule
+from pyccl._core_simulation import PolicyVerdict as PolicyVerdict
+from pyccl._core_simulation import SimDistribution as SimDistribution
+from pyccl._core_simulation import SimFlowWires as SimFlowWires
+from pyccl._core_simulation import SimGroupWires as SimGroupWires
+from pyccl._core_simulation import SimNetwork as SimNetwork
+from pyccl._core_simulation import SimPlay as SimPlay
+from pyccl._core_simulation import SimSampling as SimSampling
+from pyccl._core_simulation import SimSeconds as SimSeconds
+from pyccl._core_simulation import SimWires as SimWires
+from pyccl._core_simulation import _Object
+from pyccl._core_simulation import sim_draw as sim_draw
+from pyccl._core_simulation import sim_payload as sim_payload
+from pyccl._core_simulation import sim_philox as sim_philox
+from pyccl._core_simulation import sim_replay as sim_replay
+from pyccl._core_simulation import sim_train as sim_train
+from pyccl._core_simulation import sim_uniform as sim_uniform
+
 _Array = npt.NDArray[Any]
-
-@type_check_only
-class _Meta(type): ...
-
-@type_check_only
-class _Object(metaclass=_Meta):
-    def __init__(
-        self, *args: NoReturn, **kwargs: NoReturn
-    ) -> None: ...  # made by the core alone, unless a class says how
 
 # --- kernels, for tests
 
@@ -39,11 +48,13 @@ def set_bfloat16(type_number: int) -> None: ...
 
 # --- messages to other nodes
 
+def carried_bytes() -> int: ...  # of all ranks together, by an agreement between nodes
+
 class Remote(_Object):
     @property
     def name(self) -> str: ...
     def send(self, address: int, nbytes: int, peer: int, tag: int) -> int: ...
-    def recv(self, address: int, nbytes: int, peer: int, tag: int) -> int: ...
+    def recv(self, address: int, nbytes: int, peer: int, tag: int, received: int = 0) -> int: ...
     def test(self, request: int) -> bool: ...
     def cancel(self, request: int) -> None: ...
 
@@ -79,71 +90,6 @@ class Segment(_Object):
     @property
     def notes(self) -> npt.NDArray[np.uint8]: ...
     def close_descriptor(self) -> None: ...
-
-# --- simulation
-
-class SimPlay(_Object):
-    def __init__(self, tables: Sequence[npt.NDArray[np.int32]], size: int, nchunks: int, rotates: bool) -> None: ...
-    @property
-    def sources(self) -> npt.NDArray[np.int32]: ...
-    @property
-    def destinations(self) -> npt.NDArray[np.int32]: ...
-    def run(
-        self,
-        latency: npt.NDArray[np.float64],
-        ends: npt.NDArray[np.int64],
-        links: npt.NDArray[np.int64],
-        capacity: npt.NDArray[np.float64],
-        chunk_bytes: npt.NDArray[np.float64],
-        starts: npt.NDArray[np.float64],
-        gamma: float,
-        folded: bool,
-        most_events: int,
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int, int]: ...
-    def traffic(self, chunk_bytes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...
-
-class SimNetwork(_Object):
-    def __init__(self, capacity: Sequence[float], flows: int) -> None: ...
-    def start(self, flow: int, links: Sequence[int], nbytes: float, limit: float, now: float) -> None: ...
-    def stop(self, flow: int) -> None: ...
-    def settle(self, now: float) -> dict[int, float]: ...
-    def rate(self, flow: int) -> float: ...
-
-class SimDistribution:
-    def __init__(
-        self, kind: int, a: float = ..., b: float = ..., c: float = ..., table: Sequence[float] = ...
-    ) -> None: ...
-    def quantile(self, u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...
-
-def sim_philox(counter: Sequence[int], key: int) -> list[int]: ...
-def sim_uniform(seed: int, who: npt.NDArray[np.uint32], iteration: int, stream: int) -> npt.NDArray[np.float64]: ...
-def sim_draw(
-    compute: SimDistribution,
-    factors: Sequence[float],
-    slow: float,
-    enter: float,
-    leave: float,
-    seed: int,
-    workers: int,
-    first: int,
-    count: int,
-) -> npt.NDArray[np.float64]: ...
-def sim_push_pull(
-    compute: npt.NDArray[np.float64], push: float, pull: float, push_bandwidth: float, pull_bandwidth: float
-) -> npt.NDArray[np.float64]: ...
-def sim_payload(
-    tables: Sequence[npt.NDArray[np.int32]],
-    collective: int,
-    size: int,
-    root: int,
-    nchunks: int,
-    nodes: Sequence[int],
-    op: int,
-    divisor: int,
-    counts: Sequence[int],
-    inputs: Sequence[_Array],
-    outputs: Sequence[_Array],
-) -> bool: ...
 
 # --- operations
 
@@ -246,6 +192,8 @@ class Communicator(_Object):
     def registered(self, address: int, nbytes: int) -> bool: ...
     @property
     def direct_runs(self) -> int: ...
+    @property
+    def carried_runs(self) -> int: ...
     def busy(self) -> bool: ...
     def close(self, patience: float = -1.0) -> None: ...
     def orphan(self) -> None: ...

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from pyccl import _core
+from pyccl.farewell import forgo
 
 __all__ = ["run_apart"]
 
@@ -35,7 +35,7 @@ def run_apart(call: Callable[[], T], look: Callable[[], None]) -> T:
             look()
     except BaseException:
         if thread.is_alive():
-            _core.forgo_mpi_end()
+            forgo()
         raise
     if errors:
         raise errors[0]

@@ -15,10 +15,23 @@ __all__ = ["algorithm_code", "check_overrides", "hand_thresholds"]
 
 # What replaces an algorithm that adds in an order of its own: up to so many bytes the first, then the second.
 _SHORT = 32 << 10
+_LINE = 64
 _IN_RANK_ORDER = {
     "all_reduce": ("one_shot", "two_shot"),
     "reduce_scatter": ("direct", "direct"),
     "reduce": ("direct", "scatter_reduce"),
+}
+# The algorithms of one round: what an agreement between nodes can carry along.
+_CARRIED = {
+    "all_reduce": "one_shot",
+    "reduce_scatter": "direct",
+    "all_gather": "direct",
+    "broadcast": "direct",
+    "reduce": "direct",
+    "gather": "direct",
+    "scatter": "direct",
+    "all_to_all": "direct",
+    "barrier": "one_shot",
 }
 
 
@@ -49,6 +62,8 @@ def hand_thresholds(
     for name, row in COLLECTIVES.items():
         for registered, table in ((False, private), (True, tuning.registered)):
             rows = table[name]
+            if len(set(nodes)) > 1 and not registered:
+                rows = carried(name, len(nodes), rows)
             if name in overrides:
                 rows = ((2**62, overrides[name]),)
             elif deterministic:
@@ -58,6 +73,27 @@ def hand_thresholds(
                 get_algorithm(name, algorithm)
                 codes.append((limit, core.algorithm_index(algorithm)))
             core.set_choices(row.code, registered, codes)
+
+
+def carried(collective: str, size: int, rows: Rows) -> Rows:
+    """Return the thresholds with, in front, what the agreement between nodes carries along.
+
+    Every rank then has a block of at most ``_core.carried_bytes() / size`` bytes there: the vector, its own chunk of
+    it, or one cache line for each rank.
+
+    Examples
+    --------
+    >>> carried("all_reduce", 8, ((1024, "ring"), (2**62, "hierarchical")))
+    ((512, 'one_shot'), (1024, 'ring'), (4611686018427387904, 'hierarchical'))
+    """
+    block = _core.carried_bytes() // size
+    if collective in ("all_gather", "gather"):
+        limit = block * size
+    elif collective in ("reduce_scatter", "scatter", "all_to_all"):
+        limit = _LINE * size if block >= _LINE * size else 0
+    else:
+        limit = block
+    return ((limit, _CARRIED[collective]), *rows)
 
 
 def keeps_order(collective: str, name: str) -> bool:

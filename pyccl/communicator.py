@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from pyccl import _core, algorithms, membership
+from pyccl import _core, algorithms, farewell, membership
 from pyccl.arrays import dtype_of, resolve
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
 from pyccl.checks import seconds, split_arguments
@@ -116,6 +116,8 @@ class Communicator(Ending, RegisteredMemory, Observed):
             bootstrap = bootstrap.lasting()
         if isinstance(bootstrap, (MpiBootstrap, SharedBootstrap)):
             bootstrap.on_wait = self._core.look  # a death ends these waits, too
+        if isinstance(bootstrap, MpiBootstrap) and bootstrap.everybody:
+            farewell.expect(m.pids)
         traces = observe(self._core, settings, m.identity, self.rank, self.size)
         self._begin(self._core, bootstrap, partial(_forget, self._registrations, traces))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from pyccl._core import forgo_mpi_end
+from pyccl import farewell
 from pyccl.errors import CommError, Error
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ def _close(core: Core, bootstrap: Bootstrap, forget: Callable[[], None], patienc
     finally:
         forget()
         if core.lost():
-            forgo_mpi_end()
+            farewell.forgo()
+        elif core.broken():
+            farewell.broken()
         if not core.broken():  # MPI frees a communicator with all its ranks: with a dead one that would hang
             bootstrap.close()
 
@@ -122,13 +124,14 @@ def _warn(unseen: Error) -> None:
 
 @atexit.register
 def _at_exit() -> None:
-    """Close what is open; an exception that ends the program is told to the peers like one that leaves ``with``."""
+    """Close what is open, and meet; an exception that ends the program is told like one that leaves `with`."""
     error = getattr(sys, "last_value", None)
     for comm in list(_open):
         if comm._finalizer.detach():
             if error is not None:
                 comm._core.abort(f"{type(error).__name__}: {error}")
             _drop(comm._core, comm._bootstrap, comm._forget, PATIENCE)
+    farewell.meet()
 
 
 def _after_fork() -> None:

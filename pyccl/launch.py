@@ -61,6 +61,8 @@ class _Signals:
             self.end = number
         if self.child and not (number == signal.SIGINT and _in_foreground()):
             os.kill(self.child, number)
+            if number in _ENDS:
+                os.kill(self.child, signal.SIGCONT)  # one that is stopped would never hear of it
 
 
 def _in_foreground() -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from pyccl import farewell
 from pyccl.errors import CommError, ConfigError, Timeout
 from pyccl.launcher import Launcher, find_launcher
 
@@ -64,7 +65,7 @@ def _load(rc: Any) -> Any:
     finally:
         rc.initialize, rc.finalize = initialize, finalize
     if "PYCCL_LAUNCHED" in os.environ or (first and initialize and finalize is None):
-        import_module("pyccl._core").prepare_mpi_end(mpi.__file__)
+        farewell.take_over(mpi)
     return mpi
 
 
@@ -126,7 +127,7 @@ class MpiBootstrap:
     timeout : float, default 300
         Seconds that a collective of this object may take.
     max_message : int, default 2**30
-        Bytes; `remote()` cuts longer messages. Must be equal on all ranks.
+        Bytes; `remote()` cuts longer messages. Must be equal on all ranks, and 8 KiB at least under a communicator.
 
     Attributes
     ----------
@@ -194,6 +195,11 @@ class MpiBootstrap:
         child = MpiBootstrap(cast("MPI.Intracomm", comm), timeout=self._timeout, max_message=self._max_message)
         child._owned.append(child._comm)
         return child
+
+    @property
+    def everybody(self) -> bool:
+        """Whether these are all of MPI's ranks."""
+        return bool(self._comm == self._mpi.COMM_WORLD)
 
     @property
     def survives(self) -> bool:

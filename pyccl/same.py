@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
@@ -45,14 +44,23 @@ def compare(rows: npt.NDArray[np.uint8]) -> None:
     rows : ndarray of uint8, shape (size, 8 + 17 * 16)
     """
     keys = [row.tobytes() for row in rows]
-    usual = Counter(keys).most_common(1)[0][0]  # of as many, the lowest rank's
-    odd = [rank for rank, key in enumerate(keys) if key != usual]
-    if not odd:
+    holders: dict[bytes, list[int]] = {}
+    for rank, key in enumerate(keys):
+        holders.setdefault(key, []).append(rank)
+    if len(holders) == 1:
         return
-    who = f"rank{'s' if len(odd) > 1 else ''} {', '.join(map(str, odd))}"
-    others = f"the other {len(keys) - len(odd)}" if 2 * len(odd) < len(keys) else f"rank {keys.index(usual)}"
+    usual = max(holders, key=lambda key: len(holders[key]))
+    odd = [rank for rank, key in enumerate(keys) if key != usual]
+    if 2 * len(odd) < len(keys):
+        who = f"{_named(odd)} differ{'s' if len(odd) == 1 else ''} from the other {len(keys) - len(odd)}"
+    else:
+        who = f"{len(holders)} arrays, held by {'; '.join(_named(ranks) for ranks in holders.values())}"
     where = _first_difference(usual, [keys[rank] for rank in odd])
-    raise MismatchError(f"the array is not the same everywhere: {who} differ from {others}{where}")
+    raise MismatchError(f"the array is not the same everywhere: {who}{where}")
+
+
+def _named(ranks: list[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
 
 
 def _first_difference(usual: bytes, others: list[bytes]) -> str:

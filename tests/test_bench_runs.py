@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-from pyccl.bench import models
+from pyccl.bench import models, observed
 from pyccl.bench.cases import NAMES
+from pyccl.sim import calibration
 from tests import mpi
 
 FAKE = Path(__file__).with_name("fake_pyccl.py")
@@ -79,3 +80,6 @@ def test_calibrate_writes_a_cost_model(tmp_path):
     transport = tomlkit.parse(path.read_text())["transport"]
     assert {"alpha", "beta", "gamma", "efficiency", "fit_median_error"} <= set(transport["shm"])
     assert transport["mpi"]["beta"] > 0
+    known = calibration.load(path)
+    assert {(row.collective, row.ranks) for row in known.observed} == {(kind, 2) for kind in observed.KINDS}
+    assert known.seconds("all_reduce", 2, 1 << 20) > known.seconds("all_reduce", 2, 64) > 0

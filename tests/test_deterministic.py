@@ -102,8 +102,8 @@ def test_check_same_names_who_differs_and_where() -> None:
     for rank, (values, dtype, shape, refused) in enumerate(ranks.run(SIZE, body)):
         assert isinstance(values, pyccl.MismatchError)
         assert "ranks 1, 3 differ from the other 3, first in elements 690 to 751 of 1000" in str(values), values
-        assert "rank 0 differ from the other 4, in dtype or shape" in str(dtype)
-        assert "rank 4 differ from the other 4, in dtype or shape" in str(shape)
+        assert "rank 0 differs from the other 4, in dtype or shape" in str(dtype)
+        assert "rank 4 differs from the other 4, in dtype or shape" in str(shape)
         assert isinstance(refused, TypeError if rank == 2 else pyccl.PeerAborted)
 
 
@@ -111,4 +111,4 @@ def test_two_ranks_that_differ_are_both_named() -> None:
     def body(comm: pyccl.Communicator) -> BaseException | None:
         return ranks.outcome(lambda: comm.check_same(np.full(3, comm.rank)))
 
-    assert "rank 1 differ from rank 0, first in elements 0 to 0 of 3" in str(ranks.run(2, body)[1])
+    assert "2 arrays, held by rank 0; rank 1, first in elements 0 to 0 of 3" in str(ranks.run(2, body)[1])

@@ -44,6 +44,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str, str]] = {
     "foreign": ({"launcher": HYDRA, "mpi": OPEN_MPI}, "started 4 ranks, .*each of them is alone", "MPI4PY_LIBMPI"),
     "singletons": ({"launcher": HYDRA, "world_size": 1}, "started 4 ranks, .*each of them is alone", "MPI4PY_LIBMPI"),
     "mpirun": ({"mpirun_version": "mpirun (Open MPI) 5.0.1"}, "N programs of one rank", "mpirun of MPICH"),
+    "odd mpirun": ({"mpirun_version": "oops\n"}, "names no MPI that pyccl knows, it says: oops", "mpirun of MPICH"),
     "quota": ({"quota": 1.5}, "the cgroup gives 1.5 cores", "at most 1 ranks"),
     "shm": ({"shm_free": 64 << 20}, "/dev/shm has 64 MiB left", "shm-size"),
     "no shm": ({"shm_free": None}, "no /dev/shm", "mount"),

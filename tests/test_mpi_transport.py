@@ -19,7 +19,7 @@ def test_messages_arrive_whole_and_in_order(size: int) -> None:
 
 
 def test_errors_and_lifetimes() -> None:
-    mpi.mpirun([str(WORKER), "tags", "lengths", "withdrawal", "arguments", "lifetimes"], 2)
+    mpi.mpirun([str(WORKER), "tags", "lengths", "unknown_lengths", "withdrawal", "arguments", "lifetimes"], 2)
 
 
 def test_abandoned_requests_neither_hang_nor_crash() -> None:

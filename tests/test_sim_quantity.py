@@ -21,6 +21,7 @@ from pyccl.sim import quantity
         ("3 us", "time", 3e-6), ("3 µs", "time", 3e-6), ("1.5ms", "time", 1.5e-3), ("24 h", "time", 86400.0),
         ("64 MiB", "size", 2.0**26), ("1e3 kB", "size", 1e6), ("8 bit", "size", 1.0),
         ("5000 USD", "money", 5000.0), ("3.6 USD/h", "price", 1e-3),
+        ("0.7 kW", "power", 700.0), ("90 USD/TB", "egress", 9e-11),
     ],
 )  # fmt: skip
 def test_units(text: str, kind: str, value: float) -> None:
@@ -49,12 +50,12 @@ def test_whole_and_positive() -> None:
         quantity.positive("0 GB/s", "rate", "nic")
 
 
-@given(st.floats(0, 1e300), st.sampled_from(["size", "time", "rate", "money", "price"]))
+@given(st.floats(0, 1e300), st.sampled_from(["size", "time", "rate", "money", "price", "power", "egress"]))
 def test_text_is_read_back(value: float, kind: str) -> None:
     assert quantity.parse(quantity.text(value, kind), kind, "x") == value
 
 
-@given(st.text(max_size=40), st.sampled_from(["size", "time", "rate", "money", "price"]))
+@given(st.text(max_size=40), st.sampled_from(["size", "time", "rate", "money", "price", "power", "egress"]))
 def test_any_text_is_a_quantity_or_a_config_error(text: str, kind: str) -> None:
     with contextlib.suppress(ConfigError):
         assert quantity.parse(text, kind, "x") >= 0

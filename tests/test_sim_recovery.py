@@ -25,10 +25,11 @@ def run_of(steps: int, seconds: float = 10.0, workers: int = 4) -> Run:
 
 
 def met(*events: tuple[float, int, float]) -> Failures:
-    """Failures of (time, ranks, repair)."""
+    """Failures of (time, ranks, repair), each of other devices."""
     time, ranks, repair = (np.array(column) for column in zip(*events, strict=True)) if events else ([], [], [])
+    count = np.array(ranks, np.int64)
     none = np.zeros(len(events), np.int64)
-    return Failures(np.array(time, float), none, none, np.array(ranks, np.int64), np.array(repair, float))
+    return Failures(np.array(time, float), none, none, np.cumsum(count) - count, count, np.array(repair, float))
 
 
 def hosts(n: int = 4, each: int = 2) -> Cluster:
@@ -73,6 +74,24 @@ def test_fewer_workers_use_fewer_samples() -> None:
     assert found.run.samples == pytest.approx(1000 * (1 - 4 / 40))
     with pytest.raises(ConfigError, match="after 41 s no worker is left"):
         recover(run_of(10), recovery, met((35, 3, NEVER), (41, 1, NEVER)), 0.01, 1e6)
+
+
+def test_a_repaired_spare_serves_again() -> None:
+    recovery = Recovery(policy="shrink", interval=0.0, spares=1, **AT_ONCE)
+    found = recover(run_of(20), recovery, met((35, 1, 5.0), (95, 1, 1e9)), 0.01, 1e6)
+    assert (found.failures, found.run.samples) == (2, 2000)
+
+
+def test_what_is_away_cannot_fail() -> None:
+    """The same device four times, then the host of which it is a part, repaired sooner."""
+    device, host = [(t, 0, 1, NEVER) for t in (15.0, 35.0, 55.0, 75.0)], [(80.0, 0, 2, 7.0)]
+    time, first, ranks, repair = (np.array(column) for column in zip(*device, *host, strict=True))
+    none = np.zeros(5, np.int64)
+    events = Failures(time, none, none, first.astype(int), ranks.astype(int), repair)
+    found = recover(run_of(10), Recovery(policy="shrink", interval=0.0, **AT_ONCE), events, 0.01, 1e6)
+    # One device from 20 s on (the step from 10 s again), its neighbour for the step that begins at 85 s.
+    assert found.failures == 2
+    assert found.run.samples == pytest.approx(1000 * (1 - (9 + 1) / 40))
 
 
 @settings(max_examples=60, deadline=None)

@@ -122,6 +122,26 @@ def test_what_did_not_finish_is_listed() -> None:
     assert (row.sequence, row.waiting, row.failed, row.absent) == (2, (0,), (), (2,))
 
 
+def test_who_never_came_is_blamed_for_the_wait() -> None:
+    merged = merge(
+        [
+            log(0, op(1, 1.0, 2.0), op(2, 3.0, 6.0, state="failed")),
+            log(1, op(1, 1.0, 2.0)),
+            log(2, op(1, 1.0, 2.0), op(2, 3.5, 6.0, state="failed")),
+        ]
+    )
+    (row,), wait = merged.unfinished, merged.waits[0]
+    assert (row.sequence, row.failed, row.absent) == (2, (0, 2), (1,))
+    assert (wait.sequence, wait.last, wait.place, wait.caused) == (2, 1, "it never came", 5.5)
+
+
+def test_the_empty_file_of_a_killed_rank_makes_nothing_unfinished() -> None:
+    """All meet in an operation, so what others have finished a killed rank has come to, too."""
+    done = [op(n, float(n), n + 0.5) for n in range(1, 5)]
+    merged = merge([log(0, *done, op(5, 9.0, 9.5, state="failed")), log(1), log(2, *done)])
+    assert [(row.sequence, row.failed, row.absent) for row in merged.unfinished] == [(5, (0,), (1, 2))]
+
+
 def test_hosts_are_aligned_by_when_they_leave_an_operation() -> None:
     here = [op(n, 10.0 * n, 10.0 * n + 1) for n in range(1, 6)]
     there = [op(n, 5000 + 10.0 * n + 0.5, 5000 + 10.0 * n + 1 + 0.001 * (n == 3)) for n in range(1, 6)]
@@ -147,21 +167,24 @@ def test_the_chrome_trace_shows_operations_and_waits() -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for one in (log(0, op(1, 10.0, 11.0, place="[red]x[/red].py:3")), log(1, op(1, 10.5, 11.0, place="[b]y.py:4"))):
+    for one in (log(0, op(1, 10.0, 11.0, place="[red]x[/red].py:3")), log(1, op(1, 10.5, 11.0, place="[b]y.py:100:"))):
         (tmp_path / f"{one.header.rank}.jsonl").write_text(text(one.header, *one.operations))
     assert main([str(tmp_path), "--out", str(tmp_path / "out.json")]) == 0
     shown = capsys.readouterr().out
     assert "no file of rank(s) 2" in shown
     assert "500 ms" in shown
-    assert "[b]y.py:4" in shown  # names of files are not markup
+    assert "[b]y.py:100:" in shown  # names of files are neither markup nor emoji
     assert len(json.loads((tmp_path / "out.json").read_text())["traceEvents"]) > 4
     assert main([str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["waits"][0]["last"] == 1
     assert found["communicators"][0]["missing"] == [2]
     (tmp_path / "bad.jsonl").write_text("nonsense\n")
+    (tmp_path / "worse.jsonl").write_text("")
     assert main([str(tmp_path)]) == 2
-    assert "bad.jsonl, line 1" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "bad.jsonl, line 1" in told
+    assert "worse.jsonl, line 1: the file is empty" in told
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "examples:" in capsys.readouterr().out

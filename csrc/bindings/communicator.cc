@@ -7,6 +7,7 @@
 #include "bindings/arrays.h"
 #include "bindings/fast.h"
 #include "bindings/method.h"
+#include "comm/carried.h"
 #include "core/error.h"
 
 namespace py = pybind11;
@@ -137,7 +138,8 @@ py::array allocate(const std::shared_ptr<PyCommunicator>& self, const py::dtype&
 std::uint32_t adopt(PyCommunicator& self, std::uintptr_t address, std::int64_t bytes, double timeout) {
   void* const data = reinterpret_cast<void*>(address);
   const bool known = self.core().regions().overlaps(data, bytes);
-  const std::string why = known ? "x is registered already, or shares bytes with an array that is" : "";
+  const std::string why =
+      known ? "x is registered already (close what register returned), or shares bytes with an array that is" : "";
   std::shared_ptr<Region> region;
   const std::uint64_t ticket = self.enter(kRegister, bytes);
   self.in_turn([&] { region = self.core().adopt(data, bytes, why, timeout, ticket); });
@@ -263,6 +265,7 @@ void register_communicator(py::module_& m) {
           },
           "address"_a, "nbytes"_a)
       .def_property_readonly("direct_runs", [](PyCommunicator& c) { return c.core().direct_runs(); })
+      .def_property_readonly("carried_runs", [](PyCommunicator& c) { return c.core().carried_runs(); })
       .def("busy", [](PyCommunicator& c) { return c.progress().busy(); })
       .def("close", &PyCommunicator::close, "patience"_a = -1.0)
       .def("orphan", &PyCommunicator::orphan)
@@ -273,6 +276,7 @@ void register_communicator(py::module_& m) {
       .def("lost", [](PyCommunicator& c) { return c.core().health().lost(); })
       .def("gone", [](PyCommunicator& c) { return c.core().health().gone(); })
       .def("broken", [](PyCommunicator& c) { return c.core().health().broken(); });
+  m.def("carried_bytes", [] { return kCarried; });
   m.def("set_bfloat16", &set_bfloat16, "type_number"_a);
 }
 

@@ -21,7 +21,8 @@ constexpr std::uint64_t kMostDraws = std::uint64_t{1} << 31;
 
 sim::Distribution make_distribution(int kind, double a, double b, double c, std::vector<double> table) {
   if (kind < 0 || kind >= sim::Distribution::kKinds) throw py::value_error("no such distribution");
-  const sim::Distribution made{static_cast<sim::Distribution::Kind>(kind), a, b, c, std::move(table)};
+  sim::Distribution made{static_cast<sim::Distribution::Kind>(kind), a, b, c, std::move(table)};
+  if (made.kind == sim::Distribution::Kind::Gamma) made.table = sim::gamma_table(a);
   if (made.kind == sim::Distribution::Kind::Empirical && made.table.empty()) throw py::value_error("an empty table");
   return made;
 }

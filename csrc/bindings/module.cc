@@ -6,8 +6,11 @@ void register_kernels(pybind11::module_& m);
 void register_mpi(pybind11::module_& m);
 void register_communicator(pybind11::module_& m);
 void register_point_to_point(pybind11::module_& m);
+void register_policy(pybind11::module_& m);
 void register_sim(pybind11::module_& m);
+void register_training(pybind11::module_& m);
 void register_draws(pybind11::module_& m);
+void register_replay(pybind11::module_& m);
 void register_flight(pybind11::module_& m);
 }  // namespace pyccl::bindings
 
@@ -18,7 +21,10 @@ PYBIND11_MODULE(_core, m) {
   pyccl::bindings::register_mpi(m);
   pyccl::bindings::register_communicator(m);
   pyccl::bindings::register_point_to_point(m);
+  pyccl::bindings::register_policy(m);
   pyccl::bindings::register_sim(m);
+  pyccl::bindings::register_training(m);
   pyccl::bindings::register_draws(m);
+  pyccl::bindings::register_replay(m);
   pyccl::bindings::register_flight(m);
 }

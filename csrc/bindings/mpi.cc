@@ -25,8 +25,9 @@ Remote::Request send(Remote& remote, std::uintptr_t address, std::int64_t nbytes
   return remote.send(reinterpret_cast<const void*>(address), nbytes, peer, tag);
 }
 
-Remote::Request recv(Remote& remote, std::uintptr_t address, std::int64_t nbytes, int peer, int tag) {
-  return remote.recv(reinterpret_cast<void*>(address), nbytes, peer, tag);
+Remote::Request recv(Remote& remote, std::uintptr_t address, std::int64_t nbytes, int peer, int tag,
+                     std::uintptr_t received) {
+  return remote.recv(reinterpret_cast<void*>(address), nbytes, peer, tag, reinterpret_cast<std::int64_t*>(received));
 }
 
 }  // namespace
@@ -35,7 +36,7 @@ void register_mpi(py::module_& m) {
   using Free = py::call_guard<py::gil_scoped_release>;
   py::class_<Remote, std::shared_ptr<Remote>>(m, "Remote")
       .def("send", &send, "address"_a, "nbytes"_a, "peer"_a, "tag"_a, Free())
-      .def("recv", &recv, "address"_a, "nbytes"_a, "peer"_a, "tag"_a, Free())
+      .def("recv", &recv, "address"_a, "nbytes"_a, "peer"_a, "tag"_a, "received"_a = 0, Free())
       .def("test", &Remote::test, "request"_a, Free())
       .def("cancel", &Remote::cancel, "request"_a, Free())
       .def_property_readonly("name", &Remote::name);

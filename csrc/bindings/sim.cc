@@ -13,7 +13,6 @@
 #include "sim/payload.h"
 #include "sim/schedule_run.h"
 #include "sim/script.h"
-#include "sim/shared_link.h"
 
 namespace py = pybind11;
 using namespace pybind11::literals;
@@ -60,17 +59,17 @@ py::tuple run(const sim::Play& play, const Array<double>& latency, const Array<s
   s.routes.latency = vector_of(latency);
   s.routes.ends = vector_of(ends);
   s.routes.capacity = vector_of(capacity);
-  s.chunk_bytes = vector_of(chunk_bytes);
+  s.terms.chunk_bytes = vector_of(chunk_bytes);
   s.starts = vector_of(starts);
-  s.gamma = gamma;
-  s.folded = folded;
+  s.terms.gamma = gamma;
+  s.terms.folded = folded;
   s.most_events = most_events;
   s.look_up = [] {
     const py::gil_scoped_acquire gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   };
   s.routes.links.assign(links.data(), links.data() + links.size());
-  check_length(s.chunk_bytes.size(), play.nchunks, "chunk_bytes");
+  check_length(s.terms.chunk_bytes.size(), play.nchunks, "chunk_bytes");
   check_length(s.starts.size(), play.size, "starts");
   if (s.routes.ends.empty()) {
     check_length(s.routes.capacity.size(), play.pairs(), "capacity");
@@ -89,7 +88,7 @@ py::tuple run(const sim::Play& play, const Array<double>& latency, const Array<s
     }
   }
   const bool uniform = s.routes.ends.empty() && s.routes.latency.size() == 1 && s.routes.capacity.size() == 1 &&
-                       s.chunk_bytes.size() == 1 && s.starts.size() == 1;
+                       s.terms.chunk_bytes.size() == 1 && s.starts.size() == 1;
   if (folded && (!uniform || !play.rotates)) throw py::value_error("only equal ranks can be folded");
   sim::Outcome outcome;
   {
@@ -97,24 +96,6 @@ py::tuple run(const sim::Play& play, const Array<double>& latency, const Array<s
     outcome = sim::run(play, s);
   }
   return py::make_tuple(array_of(outcome.finish), array_of(outcome.pair_bytes), outcome.messages, outcome.events);
-}
-
-py::array_t<double> push_pull(const Array<double>& compute, double push, double pull, double push_bandwidth,
-                              double pull_bandwidth) {
-  if (compute.ndim() != 2) throw py::value_error("compute must have shape (workers, rounds)");
-  const sim::PushPull setting{static_cast<int>(compute.shape(0)),
-                              static_cast<int>(compute.shape(1)),
-                              compute.data(),
-                              push,
-                              pull,
-                              push_bandwidth,
-                              pull_bandwidth};
-  std::vector<double> finish;
-  {
-    py::gil_scoped_release nogil;
-    finish = sim::push_pull(setting);
-  }
-  return array_of(finish);
 }
 
 /// A network with the links of its flows, for tests.
@@ -182,6 +163,7 @@ bool run_payload(const Tables& tables, int collective, int size, int root, int n
 void register_sim(py::module_& m) {
   py::class_<sim::Play>(m, "SimPlay")
       .def(py::init(&make_play), "tables"_a, "size"_a, "nchunks"_a, "rotates"_a)
+      .def_readonly("rotates", &sim::Play::rotates)
       .def_property_readonly("sources", [](const sim::Play& play) { return array_of(play.pair_src); })
       .def_property_readonly("destinations", [](const sim::Play& play) { return array_of(play.pair_dst); })
       .def("run", &run, "latency"_a, "ends"_a, "links"_a, "capacity"_a, "chunk_bytes"_a, "starts"_a, "gamma"_a,
@@ -200,7 +182,6 @@ void register_sim(py::module_& m) {
       .def("stop", &TestNetwork::stop, "flow"_a)
       .def("settle", &TestNetwork::settle, "now"_a)
       .def("rate", &TestNetwork::rate, "flow"_a);
-  m.def("sim_push_pull", &push_pull, "compute"_a, "push"_a, "pull"_a, "push_bandwidth"_a, "pull_bandwidth"_a);
   m.def("sim_payload", &run_payload, "tables"_a, "collective"_a, "size"_a, "root"_a, "nchunks"_a, "nodes"_a, "op"_a,
         "divisor"_a, "counts"_a, "inputs"_a, "outputs"_a);
 }

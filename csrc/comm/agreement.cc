@@ -4,8 +4,10 @@
 #include <cstdio>
 #include <cstring>
 
+#include "comm/carried.h"
 #include "comm/verdict.h"
 #include "core/error.h"
+#include "engine/backoff.h"
 
 namespace pyccl {
 namespace {
@@ -113,10 +115,9 @@ void Communicator::settle(Pending& wanted, Pending& others, int from, const Dead
   ++settles_;
   for (int spins = 0; !wanted.empty(); ++spins) {
     others.test();
-    if (wanted.test() || spins < deadline.looks()) continue;
-    const timespec pause{0, spins < deadline.looks() + 1800 ? 1000 : 200000};
-    nanosleep(&pause, nullptr);
-    if (spins % 256 != 0) continue;
+    if (wanted.test()) continue;
+    rest(spins, deadline.looks());
+    if (spins < deadline.looks() || spins % 256 != 0) continue;
     deadline.poll();
     stall_.look(settles_, [&](const std::string& time) {
       return "operation #" + std::to_string(sequence_) + " has waited " + time + " for rank " + std::to_string(from) +
@@ -141,52 +142,82 @@ void Communicator::time_out(const Fingerprint& mine, const Unheard& error, const
                 error.ranks);
 }
 
-/// The lowest rank of every node.
-std::vector<int> Communicator::leaders() const {
-  std::vector<int> found, seen;
-  for (int r = 0; r < setup_.size; ++r) {
-    if (std::find(seen.begin(), seen.end(), setup_.nodes[r]) != seen.end()) continue;
-    seen.push_back(setup_.nodes[r]);
-    found.push_back(r);
-  }
-  return found;
+/// The node that this rank speaks for, -1 if another one does.
+int Communicator::speaks_for() const {
+  const auto found =
+      std::find_if(by_node_.begin(), by_node_.end(), [this](const auto& ranks) { return ranks[0] == setup_.rank; });
+  return found == by_node_.end() ? -1 : static_cast<int>(found - by_node_.begin());
 }
 
-/// Dissemination among one leader per node: after step k everybody knows of 2^(k+1) nodes.
-void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline) {
-  const std::vector<int> nodes = leaders();
-  const int n = static_cast<int>(nodes.size());
-  const int me = static_cast<int>(std::find(nodes.begin(), nodes.end(), setup_.rank) - nodes.begin());
+void Communicator::Verdict::add(const Verdict& other) {
+  if (status == Missing || other.status == Missing) {
+    if (status != Missing) *this = other;
+    return;
+  }
+  const std::int64_t most = std::max(extent, other.extent);
+  if (other.status == Aborted && status != Aborted) {
+    *this = other;
+  } else if (status == Agreed && other.status == Mismatch) {
+    *this = other;
+  } else if (status == Agreed && !a.same_operation(other.a)) {
+    status = Mismatch;
+    rank_b = other.rank_a;
+    b = other.a;
+    copy_text(reason_b, other.reason);
+  }
+  extent = most;
+}
+
+std::int64_t Communicator::Verdict::write(char* message) const {
+  const bool plain = status == Agreed && *reason == 0;
+  const std::size_t bytes = plain ? offsetof(Verdict, b) : sizeof *this;
+  std::memcpy(message, this, bytes);
+  const auto size = static_cast<std::int32_t>(bytes);
+  std::memcpy(message + offsetof(Verdict, told), &size, sizeof size);
+  return size;
+}
+
+std::int64_t Communicator::Verdict::read(const char* message, std::int64_t length) {
+  constexpr auto kLeast = static_cast<std::int64_t>(offsetof(Verdict, b));
+  *this = {};
+  if (length >= kLeast) std::memcpy(this, message, kLeast);
+  if (told < kLeast || told > static_cast<std::int64_t>(sizeof *this) || told > length) {
+    throw TransportError("a word of agreement is cut short");
+  }
+  std::memcpy(this, message, static_cast<std::size_t>(told));
+  return told;
+}
+
+/// Dissemination among the lowest ranks of the nodes: after step k everybody knows of 2^(k+1) nodes, and has their
+/// blocks of the cargo. Blocks travel while all are agreed; lengths follow from the operation.
+void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline, const Cargo* cargo) {
+  const int n = static_cast<int>(by_node_.size()), me = speaks_for();
   const int steps = std::bit_width(static_cast<unsigned>(n - 1));
-  std::vector<Verdict> said;
-  said.reserve(static_cast<std::size_t>(steps));
+  constexpr std::int64_t kWord = sizeof(Verdict) + kCarried;
+  char* const words = words_.reserve((steps + 1) * kWord);  // what has been said stays until it is sent
+  char* const heard = words + steps * kWord;
   Pending sends(remote_.get());  // may complete only when the receiver comes, who need not be the next one to wait for
   int to = setup_.rank;
   for (int step = 0; step < steps; ++step) {
-    const int distance = 1 << step, from = nodes[(me - distance + n) % n];
-    to = nodes[(me + distance) % n];
-    said.push_back(v);
-    sends.send(reinterpret_cast<const char*>(&said.back()), sizeof v, to, kTag);
+    const int distance = 1 << step, source = (me - distance + n) % n, from = by_node_[source][0];
+    const int blocks = std::min(distance, n - distance);
+    char* const word = words + step * kWord;
+    std::int64_t size = v.write(word);
+    if (cargo && v.status == Verdict::Agreed) size += cargo->pack(by_node_, me, blocks, word + size);
+    to = by_node_[(me + distance) % n][0];
+    std::int64_t length = 0;
+    Pending reply(remote_.get());
+    reply.recv(heard, kWord, from, kTag, &length);
+    sends.send(word, size, to, kTag);
+    settle(reply, sends, from, deadline.patient(kGrace * step / steps));
     Verdict other;
-    Pending word(remote_.get());
-    word.recv(reinterpret_cast<char*>(&other), sizeof other, from, kTag);
-    settle(word, sends, from, deadline.patient(kGrace * step / steps));
-    if (v.status == Verdict::Missing || other.status == Verdict::Missing) {
-      if (v.status != Verdict::Missing) v = other;
-      continue;
+    const std::int64_t said = other.read(heard, length);
+    v.add(other);
+    if (!cargo || v.status != Verdict::Agreed) continue;
+    if (length - said != cargo->size(by_node_, source, blocks)) {
+      throw TransportError("a word of agreement carries another load than was agreed");
     }
-    const std::int64_t extent = std::max(v.extent, other.extent);
-    if (other.status == Verdict::Aborted && v.status != Verdict::Aborted) {
-      v = other;
-    } else if (v.status == Verdict::Agreed && other.status == Verdict::Mismatch) {
-      v = other;
-    } else if (v.status == Verdict::Agreed && !v.a.same_operation(other.a)) {
-      v.status = Verdict::Mismatch;
-      v.rank_b = other.rank_a;
-      v.b = other.a;
-      copy_text(v.reason_b, other.reason);
-    }
-    v.extent = extent;
+    cargo->unpack(by_node_, source, blocks, heard + said);
   }
   Pending none(remote_.get());
   if (v.status != Verdict::Missing) settle(sends, none, to, deadline.patient(kGrace));
@@ -194,10 +225,8 @@ void Communicator::agree_between_nodes(Verdict& v, const Deadline& deadline) {
 
 /// Who does not come is known to those who wait for it only: without a word from them, others would blame them.
 void Communicator::report_missing(const std::vector<int>& ranks, const std::string& text) {
-  const std::vector<int> nodes = leaders();
-  const int n = static_cast<int>(nodes.size());
-  const int me = static_cast<int>(std::find(nodes.begin(), nodes.end(), setup_.rank) - nodes.begin());
-  if (me == n) return;
+  const int n = static_cast<int>(by_node_.size()), me = speaks_for();
+  if (me < 0) return;
   Verdict v;
   v.status = Verdict::Missing;
   v.rank_a = ranks.front();
@@ -205,13 +234,15 @@ void Communicator::report_missing(const std::vector<int>& ranks, const std::stri
   std::copy_n(ranks.begin(), v.nmissing, v.missing);
   std::memcpy(v.reason, text.data(), std::min(text.size(), sizeof v.reason - 1));
   Pending pending(remote_.get());
+  char word[sizeof v];
+  const std::int64_t size = v.write(word);
   for (int distance = 1; distance < n; distance *= 2) {
-    pending.send(reinterpret_cast<const char*>(&v), sizeof v, nodes[(me + distance) % n], kTag);
+    pending.send(word, size, by_node_[(me + distance) % n][0], kTag);
   }
   for (int tries = 0; tries < 100 && !pending.empty(); ++tries) pending.test();
 }
 
-Communicator::Verdict Communicator::agree(const Fingerprint& mine, const Deadline& deadline) {
+Communicator::Verdict Communicator::agree(const Fingerprint& mine, const Deadline& deadline, const Cargo* cargo) {
   if (node_) {
     const bool known = mine.kind < kCollectives && mine.algorithm < algorithms_.size();
     node_->set_operation(&mine, known ? algorithms_[mine.algorithm].c_str() : "");
@@ -229,7 +260,7 @@ Communicator::Verdict Communicator::agree(const Fingerprint& mine, const Deadlin
   static_assert(kVerdictOffset + sizeof(Verdict) <= shm::kNoticeBytes && std::is_trivially_copyable_v<Verdict>);
   if (leader == setup_.rank) {
     try {
-      agree_between_nodes(v, deadline);
+      agree_between_nodes(v, deadline, cargo);
     } catch (const Unheard& error) {
       time_out(mine, error, deadline);
     }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "comm/carried.h"
 #include "comm/verdict.h"
 #include "core/error.h"
 
@@ -23,6 +24,12 @@ Communicator::Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::sh
   spans_nodes_ = std::any_of(setup_.nodes.begin(), setup_.nodes.end(), [&](int n) { return n != setup_.nodes[0]; });
   if (spans_nodes_ && !remote_) throw std::invalid_argument("several nodes need a remote transport");
   if (node_ && node_->policy().crowded) looks_ = 200;
+  for (int r = 0; r < setup_.size; ++r) {
+    const auto found = std::find_if(by_node_.begin(), by_node_.end(),
+                                    [&](const auto& ranks) { return setup_.nodes[ranks[0]] == setup_.nodes[r]; });
+    if (found != by_node_.end()) found->push_back(r);
+    else by_node_.push_back({r});
+  }
   if (spans_nodes_) carry_ = [this] { remote_->progress(); };
 }
 
@@ -58,6 +65,7 @@ void Communicator::add_program(int algorithm, const Schedule& schedule) {
   Compiled& c = programs_[{schedule.collective, algorithm, schedule.root}];
   c.schedule = schedule;
   if (!rooted) c.schedule.root = 0;
+  c.carried = compile_carried(c.schedule);
   c.staged = std::make_shared<const Program>(compile(c.schedule, setup_.rank, setup_.nodes));
 }
 
@@ -70,6 +78,7 @@ bool Communicator::prepare(Prepared& p) {
   if (found == programs_.end()) return false;
   Compiled& c = found->second;
   p.staged = c.staged;
+  p.carried = c.carried;
   p.digest = c.schedule.digest;
   const bool even = call.counts.empty() && call.send_counts.empty();
   if (!even || c.layout_count != call.count || !c.layout[0]) {
@@ -132,6 +141,7 @@ void Communicator::run(const Prepared& p, const Deadline& deadline) {
 }
 
 void Communicator::run_agreed(const Prepared& p, const Deadline& deadline, const Fingerprint& mine) {
+  if (Cargo cargo; carries(p, cargo)) return run_carried(p, cargo, deadline, mine);
   Layout layout = *p.staged_layout;
   if (setup_.size > 1) {
     if (node_) node_->set_operation(&mine, algorithm_name(p.call.algorithm).c_str());

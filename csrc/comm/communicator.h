@@ -26,7 +26,7 @@ struct CountsExchange;
 /// A call with everything looked up: what runs without the GIL and without Python.
 struct Prepared {
   Call call;
-  std::shared_ptr<const Program> staged, direct;
+  std::shared_ptr<const Program> staged, direct, carried;
   std::shared_ptr<const Layout> staged_layout, direct_layout;
   std::uint32_t digest = 0;  // of users' schedules
   std::shared_ptr<Region> input_region, output_region;
@@ -124,6 +124,8 @@ class Communicator {
   void release(Region& region);
   /// How many operations have gone without the staging area.
   std::uint64_t direct_runs() const { return direct_runs_; }
+  /// How many operations between nodes the agreement has carried along.
+  std::uint64_t carried_runs() const { return carried_runs_; }
   Regions& regions() { return regions_; }
   /// Changes with everything that a Prepared call was looked up in.
   std::uint64_t generation() const { return generation_ + regions_.generation(); }
@@ -138,12 +140,15 @@ class Communicator {
   struct Compiled {
     Schedule schedule;
     std::shared_ptr<const Program> staged;
+    std::shared_ptr<const Program> carried;    // of one round, between nodes: as if all ranks were one node
     std::shared_ptr<const Program> direct[4];  // by input_registered + 2 * output_registered
     bool direct_tried[4] = {};
     std::shared_ptr<const Layout> layout[2];  // the last one used, staged and direct
     std::int64_t layout_count = -1;
   };
   struct Verdict;
+  struct Cargo;
+  struct Carrier;
 
   void share(Region& region, const shm::Descriptor& memory, std::int64_t start, const Fingerprint& mine,
              const Deadline& deadline);
@@ -156,16 +161,19 @@ class Communicator {
   void add_note(const Prepared& prepared);
   void run(const Prepared& prepared, const Deadline& deadline);
   void run_agreed(const Prepared& prepared, const Deadline& deadline, const Fingerprint& mine);
+  std::shared_ptr<const Program> compile_carried(const Schedule& schedule) const;
+  bool carries(const Prepared& prepared, Cargo& cargo) const;
+  void run_carried(const Prepared& prepared, Cargo& cargo, const Deadline& deadline, const Fingerprint& mine);
   bool prepare_counts(Prepared& prepared);
   Layout exchange_counts(const Prepared& prepared, const Deadline& deadline);
   bool all_registered(const Fingerprint& mine) const;
   bool any_registered() const;
   Verdict compare_on_node(const Fingerprint& mine) const;
-  std::vector<int> leaders() const;
-  void agree_between_nodes(Verdict& verdict, const Deadline& deadline);
+  void agree_between_nodes(Verdict& verdict, const Deadline& deadline, const Cargo* cargo);
+  int speaks_for() const;
   void report_missing(const std::vector<int>& ranks, const std::string& text);
   std::string describe_missing(const std::vector<int>& ranks) const;
-  Verdict agree(const Fingerprint& mine, const Deadline& deadline);
+  Verdict agree(const Fingerprint& mine, const Deadline& deadline, const Cargo* cargo = nullptr);
   void act_on(const Verdict& verdict, const Fingerprint& mine) const;
   void confirm_user_function(const Fingerprint& mine, const Deadline& deadline);
   void settle(Pending& wanted, Pending& others, int from, const Deadline& deadline);
@@ -197,11 +205,12 @@ class Communicator {
   std::vector<std::string> algorithms_;
   std::vector<Choice> choices_[2][kCollectives];
   std::map<Key, Compiled> programs_;
-  Scratch premultiplied_;
+  Scratch premultiplied_, words_, blocks_;
+  std::vector<std::vector<int>> by_node_;  // ranks; the first of each speaks for its node
   Regions regions_;
   std::uint64_t generation_ = 1;
   std::uint32_t next_region_ = 1;
-  std::uint64_t direct_runs_ = 0;
+  std::uint64_t direct_runs_ = 0, carried_runs_ = 0;
   std::mutex order_;
   std::uint32_t sequence_ = 0;
   bool spans_nodes_ = false;

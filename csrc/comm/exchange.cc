@@ -196,7 +196,10 @@ void Exchange::wait(Patience& p, const Batch* batch) {
   ++p.rounds;
   double pause = kLook;
   if (remote_items_ > 0) {
-    if (p.rounds < kRemoteRounds) return;
+    if (p.rounds < kRemoteRounds) {
+      sched_yield();
+      return;
+    }
     pause = p.rounds < 10 * kRemoteRounds ? 1e-6 : 200e-6;
   } else {
     const shm::WaitPolicy& policy = node_->policy();

@@ -60,6 +60,7 @@ class Engine {
   /// True once if a user-defined reduction has failed since the last call. It does not stop the operation: the
   /// peers still need to be met.
   bool take_failure() { return std::exchange(user_failed_, false); }
+  void note_failure(bool failed) { user_failed_ |= failed; }
 
  private:
   struct Segment;

@@ -20,8 +20,8 @@ class Pending {
   void send(const char* data, std::int64_t bytes, int peer, int tag) {
     parts_.push_back({remote_->send(data, bytes, peer, tag), data, bytes, peer});
   }
-  void recv(char* data, std::int64_t bytes, int peer, int tag) {
-    parts_.push_back({remote_->recv(data, bytes, peer, tag), data, bytes, peer});
+  void recv(char* data, std::int64_t bytes, int peer, int tag, std::int64_t* received = nullptr) {
+    parts_.push_back({remote_->recv(data, bytes, peer, tag, received), data, bytes, peer});
   }
   bool empty() const { return parts_.empty(); }
   /// Adds those whose messages are under way.

@@ -15,7 +15,8 @@ class Remote {
   virtual ~Remote() = default;
   /// `data` must stay unchanged until the request is done. Any number of bytes (0 and > 2^31 included).
   virtual Request send(const void* data, std::int64_t bytes, int peer, int tag) = 0;
-  virtual Request recv(void* data, std::int64_t bytes, int peer, int tag) = 0;
+  /// With `received` the message may be shorter, and says there how long it is.
+  virtual Request recv(void* data, std::int64_t bytes, int peer, int tag, std::int64_t* received = nullptr) = 0;
   /// True once complete; the request is then gone.
   virtual bool test(Request request) = 0;
   /// Gives up a request whose operation failed; its memory is no longer touched where the library can promise it.

@@ -1,8 +1,11 @@
 #include "mpi/library.h"
 
 #include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 
 #include "core/error.h"
 #include "mpi/mpi_remote.h"
@@ -29,12 +32,20 @@ int (*finalize)() = nullptr;
 int (*initialized)(int*) = nullptr;
 int (*finalized)(int*) = nullptr;
 std::atomic<bool> someone_died{false};
+pid_t owner = 0;
+
+/// Of a child of fork: the destructors of MPI's own libraries would take apart what its parent still uses.
+void leave(int status, void*) {
+  std::fflush(nullptr);
+  _exit(status);
+}
 
 }  // namespace
 }  // namespace mpi
 
 void prepare_mpi_end(const std::string& library) {
   static const mpi::Library* const kept = new mpi::Library(library);  // until the process ends
+  mpi::owner = getpid();
   kept->find(mpi::finalize, "MPI_Finalize");
   kept->find(mpi::initialized, "MPI_Initialized");
   kept->find(mpi::finalized, "MPI_Finalized");
@@ -44,7 +55,12 @@ void forgo_mpi_end() { mpi::someone_died = true; }
 
 void end_mpi() {
   int begun = 0, done = 0;
-  if (mpi::finalize == nullptr || mpi::someone_died) return;
+  if (mpi::finalize == nullptr) return;
+  if (getpid() != mpi::owner) {
+    on_exit(mpi::leave, nullptr);
+    return;
+  }
+  if (mpi::someone_died) return;
   if (mpi::initialized(&begun) != 0 || mpi::finalized(&done) != 0 || begun == 0 || done != 0) return;
   static_cast<void>(mpi::finalize());
 }

@@ -24,7 +24,8 @@ template <class Handle> struct Message {
   std::int64_t bytes = 0;
   int peer = 0;
   int tag = 0;
-  std::string error;  // of the first `test` that failed
+  std::int64_t* received = nullptr;  // of a receive that takes what comes
+  std::string error;                 // of the first `test` that failed
 
   std::string describe() const {
     return std::string(kind == Kind::Send ? "send of " : "receive of ") + std::to_string(bytes) + " bytes " +
@@ -52,11 +53,15 @@ template <class Handle> class Transport final : public MpiRemote {
     });
   }
 
-  Request recv(void* data, std::int64_t bytes, int peer, int tag) override {
+  Request recv(void* data, std::int64_t bytes, int peer, int tag, std::int64_t* received) override {
+    if (received && bytes > max_message_) throw TransportError("MPI: a message of unknown length must be in one part");
     auto* to = static_cast<char*>(data);
-    return start(Kind::Receive, bytes, peer, tag, [&](std::int64_t offset, int count, Handle* request) {
-      return mpi_.irecv(to + offset, count, byte_, peer, tag, comm_, request);
-    });
+    const Request request =
+        start(Kind::Receive, bytes, peer, tag, [&](std::int64_t offset, int count, Handle* request) {
+          return mpi_.irecv(to + offset, count, byte_, peer, tag, comm_, request);
+        });
+    messages_[static_cast<std::size_t>(request)].received = received;
+    return request;
   }
 
   bool test(Request request) override {
@@ -130,7 +135,8 @@ template <class Handle> class Transport final : public MpiRemote {
     int count = 0;
     const int code = mpi_.get_count(&status, byte_, &count);
     if (code != 0) fail(message, mpi_.text(code));
-    if (count == expected) return;
+    if (message.received) *message.received = count;
+    if (message.received || count == expected) return;
     fail(message, "got " + std::to_string(part * max_message_ + count) + " bytes only");
   }
 
@@ -174,6 +180,7 @@ template <class Handle> class Transport final : public MpiRemote {
     message.kind = Kind::Gone;
     message.parts.clear();
     message.done = 0;
+    message.received = nullptr;
     message.error.clear();
     free_.push_back(request);
   }

@@ -31,8 +31,11 @@ bool parse(const std::string& line, Area& area) {
 }
 
 std::string refusal(const Area& a) {
-  if (a.path.starts_with("/memfd:pyccl")) return "is registered already, or lies in an array of comm.empty";
+  if (a.path.starts_with("/memfd:pyccl"))
+    return "is registered already (close what register returned), or lies in an array of comm.empty";
   if (a.path.starts_with("/anon_hugepage") || a.path.starts_with("/memfd:hugetlb")) return "lies in hugetlb pages";
+  const bool shared = a.path.starts_with("/dev/zero") || a.path.starts_with("/dev/shm/");  // Linux's names for it
+  if (shared && a.access[3] == 's') return "is shared with other processes already";
   if (a.path.starts_with("/dev/")) return "is the memory of a device (" + a.path + ")";
   if (a.inode != 0) return "is backed by a file (" + a.path + ")";
   if (a.access[3] == 's') return "is shared with other processes already";

@@ -23,11 +23,13 @@ bool poll_equal(const std::atomic<std::uint32_t>& word, std::uint32_t value, int
   return false;
 }
 
-bool spin(const std::atomic<std::uint32_t>& word, std::uint32_t value, double seconds) {
-  if (poll_equal(word, value, 4000)) return true;  // about 10 us without a look at the clock
+/// Between nodes the rank that brings the news may need this core: see rest() in engine/backoff.h.
+bool spin(const std::atomic<std::uint32_t>& word, std::uint32_t value, double seconds, bool yields) {
+  if (!yields && poll_equal(word, value, 4000)) return true;  // about 10 us without a look at the clock
   const double end = monotonic_seconds() + seconds;
   do {
     if (poll_equal(word, value, 256)) return true;
+    if (yields) sched_yield();
   } while (monotonic_seconds() < end);
   return false;
 }
@@ -72,7 +74,7 @@ void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t value, double se
 void wait_equal(std::atomic<std::uint32_t>& word, std::uint32_t value, std::atomic<std::uint32_t>& waiters,
                 const WaitPolicy& policy, const Deadline& deadline, Interrupt& interrupt) {
   if (word.load(std::memory_order_acquire) == value) return;
-  if (!policy.crowded && spin(word, value, policy.spin)) return;
+  if (!policy.crowded && spin(word, value, policy.spin, deadline.carries())) return;
   struct Asleep {
     std::atomic<std::uint32_t>& count;
     explicit Asleep(std::atomic<std::uint32_t>& c) : count(c) { count.fetch_add(1, std::memory_order_seq_cst); }

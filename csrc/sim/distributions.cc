@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 namespace pyccl::sim {
 namespace {
@@ -13,16 +14,17 @@ template <std::size_t N> double polynomial(const double (&c)[N], double x) {
   return value;
 }
 
-/// The share of a gamma distribution of shape k and scale 1 below x: by its series or its continued fraction (Lentz).
-double gamma_below(double k, double x) {
-  if (x <= 0) return 0;
-  const double front = std::exp(k * std::log(x) - x - std::lgamma(k));
-  constexpr double kEnough = 1e-16;
-  if (x < k + 1) {
-    double term = 1 / k, sum = term;
-    for (double n = k + 1; term > sum * kEnough; ++n) sum += term *= x / n;
-    return front * sum;
-  }
+double gamma_front(double k, double x) { return std::exp(k * std::log(x) - x - std::lgamma(k)); }
+
+/// The share of a gamma distribution of shape k and scale 1 below x, by its series, for x < k + 1.
+double gamma_series(double k, double x) {
+  double term = 1 / k, sum = term;
+  for (double n = k + 1; term > sum * 1e-17; ++n) sum += term *= x / n;
+  return gamma_front(k, x) * sum;
+}
+
+/// The share above x, by its continued fraction (Lentz), for x >= k + 1.
+double gamma_fraction(double k, double x) {
   double b = x + 1 - k, c = std::numeric_limits<double>::max(), d = 1 / b, h = d;
   for (int i = 1; i < 100'000; ++i) {
     const double an = -i * (i - k);
@@ -30,27 +32,43 @@ double gamma_below(double k, double x) {
     d = 1 / (an * d + b);
     c = b + an / c;
     h *= c * d;
-    if (std::abs(c * d - 1) <= kEnough) break;
+    if (std::abs(c * d - 1) <= 1e-15) break;
   }
-  return 1 - front * h;
+  return gamma_front(k, x) * h;
 }
 
-/// Bisection, sped up by Newton's step where that stays inside. From Wilson and Hilferty's approximation.
-double gamma_quantile(double k, double u) {
-  const double third = 1 / (9 * k), root = 1 - third + normal_quantile(u) * std::sqrt(third);
-  double x = k * root * root * root;
-  if (!(x > 0) || k < 0.5) x = std::exp((std::log(u) + std::lgamma(k + 1)) / k);  // the first term of the series
-  double low = 0, high = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < 200 && x > 0; ++i) {
-    const double off = gamma_below(k, x) - u;
-    (off > 0 ? high : low) = x;
-    const double step = off / std::exp((k - 1) * std::log(x) - x - std::lgamma(k));
-    double next = x - step;
-    if (!(next > low && next < high)) next = std::isinf(high) ? 2 * x : (low + high) / 2;
-    if (std::abs(next - x) <= 1e-14 * x) return next;
-    x = next;
+double gamma_below(double k, double x) { return x < k + 1 ? gamma_series(k, x) : 1 - gamma_fraction(k, x); }
+double gamma_above(double k, double x) { return x < k + 1 ? 1 - gamma_series(k, x) : gamma_fraction(k, x); }
+
+/// The logarithm of the quantile of a gamma distribution of scale 1 at the standard normal's quantile z: Newton's steps
+/// in the logarithm, held in by bisection, from Wilson and Hilferty's approximation or the first term of the series.
+double gamma_log_quantile(double k, double z) {
+  const double u = std::erfc(-z / std::numbers::sqrt2) / 2, rest = std::erfc(z / std::numbers::sqrt2) / 2;
+  const double third = 1 / (9 * k), root = 1 - third + z * std::sqrt(third), log_k = std::lgamma(k);
+  double y = root > 0.1 && k >= 0.5 ? std::log(k) + 3 * std::log(root) : (std::log(u) + log_k + std::log(k)) / k;
+  double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < 200; ++i) {
+    const double x = std::exp(y);
+    const double off = z < 0 ? gamma_below(k, x) - u : rest - gamma_above(k, x);
+    (off > 0 ? high : low) = y;
+    double next = y - off / std::exp(k * y - x - log_k);
+    if (std::isinf(high)) next = std::min(next, y + 1);  // where the density is small its slope promises too much
+    if (!(next > low && next < high)) next = std::isinf(high) ? y + 1 : std::isinf(low) ? y - 1 : (low + high) / 2;
+    if (std::abs(next - y) <= 1e-13 * std::max(1.0, std::abs(y))) return next;
+    y = next;
   }
-  return x;
+  return y;
+}
+
+constexpr double kEdge = 8.3;  // beyond what 53 bits reach
+constexpr int kSteps = 4096;
+
+double from_gamma_table(const std::vector<double>& table, double u) {
+  const double place = (normal_quantile(u) + kEdge) * (kSteps / (2 * kEdge));
+  const int i = std::clamp(static_cast<int>(place), 0, kSteps - 1);
+  const double t = place - i, s = 1 - t;
+  const double* at = &table[2 * static_cast<std::size_t>(i)];
+  return std::exp(s * s * (at[0] * (1 + 2 * t) + at[1] * t) + t * t * (at[2] * (1 + 2 * s) - at[3] * s));
 }
 
 double from_table(const std::vector<double>& table, double u) {
@@ -107,6 +125,20 @@ double normal_quantile(double u) {
   return q < 0 ? -x : x;
 }
 
+std::vector<double> gamma_table(double shape) {
+  std::vector<double> table;
+  const double step = 2 * kEdge / kSteps;
+  for (int i = 0; i <= kSteps; ++i) {
+    const double z = -kEdge + i * step, log_x = gamma_log_quantile(shape, z);
+    // du = phi(z) dz = pdf(x) dx
+    const double log_slope =
+        -z * z / 2 - std::log(std::sqrt(2 * std::numbers::pi)) - shape * log_x + std::exp(log_x) + std::lgamma(shape);
+    table.push_back(log_x);
+    table.push_back(std::exp(log_slope) * step);
+  }
+  return table;
+}
+
 double Distribution::quantile(double u) const {
   switch (kind) {
     case Kind::Constant: return a;
@@ -114,7 +146,7 @@ double Distribution::quantile(double u) const {
     case Kind::Normal: return std::max(0.0, a + b * normal_quantile(c + (1 - c) * u));
     case Kind::Lognormal: return std::exp(a + b * normal_quantile(u));
     case Kind::Exponential: return a - b * std::log1p(-u);
-    case Kind::Gamma: return b * gamma_quantile(a, u);
+    case Kind::Gamma: return b * from_gamma_table(table, u);
     case Kind::Pareto: return a * std::pow(1 - u, -1 / b);
     case Kind::Weibull: return a * std::pow(-std::log1p(-u), 1 / b);
     case Kind::Empirical: return from_table(table, u);

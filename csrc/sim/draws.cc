@@ -21,6 +21,12 @@ bool Draws::is_slow(std::uint32_t worker, std::uint64_t iteration) const {
   return state;
 }
 
+double Draws::seconds(std::uint32_t worker, std::uint64_t iteration) const {
+  const bool constant = compute.kind == Distribution::Kind::Constant;
+  const double drawn = constant ? compute.a : compute.quantile(uniform(seed, worker, iteration, Stream::Compute));
+  return drawn * (factors.size() == 1 ? factors[0] : factors[worker]) * (is_slow(worker, iteration) ? slow : 1);
+}
+
 void Draws::fill(std::uint32_t workers, std::uint64_t first, std::uint64_t count, double* seconds) const {
   const bool constant = compute.kind == Distribution::Kind::Constant;
   for (std::uint32_t w = 0; w < workers; ++w, seconds += count) {

@@ -21,6 +21,8 @@ struct Draws {
   /// fast before their first iteration.
   bool is_slow(std::uint32_t worker, std::uint64_t iteration) const;
 
+  double seconds(std::uint32_t worker, std::uint64_t iteration) const;
+
   /// Fills seconds[worker][i] for iterations first + i, i < count.
   void fill(std::uint32_t workers, std::uint64_t first, std::uint64_t count, double* seconds) const;
 };

@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "sim/players.h"
 #include "sim/script.h"
 
 namespace pyccl::sim {
@@ -18,12 +19,10 @@ struct Routes {
 
 struct Setting {
   Routes routes;
-  std::vector<double> chunk_bytes;  // one entry: the same for all
-  std::vector<double> starts;       // by rank; one entry: the same for all
-  double gamma = 0;                 // seconds per byte combined
-  bool folded = false;              // one rank stands for all: they rotate, and nothing tells them apart
-  std::int64_t most_events = 0;     // 0: no limit
-  std::function<void()> look_up;    // called now and then; may throw
+  Terms terms;
+  std::vector<double> starts;     // by rank; one entry: the same for all
+  std::int64_t most_events = 0;   // 0: no limit
+  std::function<void()> look_up;  // called now and then; may throw
 };
 
 struct Outcome {
@@ -32,10 +31,8 @@ struct Outcome {
   std::int64_t messages = 0, events = 0;
 };
 
-/// A rank sends one message at a time, in program order unless all wait, and receives one at a time, in the order in
-/// which both ends became ready; it begins once both are. All bytes of a message leave at the rate that its links
-/// allow, and arrive a latency later. Combining follows the arrival, one pass at a time. Throws std::invalid_argument,
-/// naming ranks, when they wait for each other.
+/// Runs the ranks as Players does. All bytes of a message leave at the rate that its links allow, and arrive a latency
+/// later. Throws std::invalid_argument, naming ranks, when they wait for each other.
 Outcome run(const Play& play, const Setting& setting);
 
 }  // namespace pyccl::sim

@@ -1,8 +1,9 @@
 // One link whose transfers share it equally: processor sharing by virtual time, O(log n) an event.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <vector>
+#include <limits>
 
 #include "sim/heap.h"
 
@@ -12,7 +13,9 @@ namespace pyccl::sim {
 /// at V + n, whoever comes and goes meanwhile.
 class SharedLink {
  public:
-  explicit SharedLink(double bandwidth) : bandwidth_(bandwidth) {}
+  /// No transfer goes faster than `limit` bytes/s.
+  explicit SharedLink(double bandwidth, double limit = std::numeric_limits<double>::infinity())
+      : bandwidth_(bandwidth), limit_(limit) {}
 
   void enter(std::uint32_t who, double bytes, double now) {
     advance(now);
@@ -21,7 +24,7 @@ class SharedLink {
   }
   bool busy() const { return open_ > 0; }
   /// When the next transfer ends, if nobody enters before.
-  double next() const { return since_ + (ends_.top().time - moved_) * open_ / bandwidth_; }
+  double next() const { return since_ + std::max(0.0, ends_.top().time - moved_) / rate(); }
   /// Ends it, and says whose it was.
   std::uint32_t leave(double now) {
     const Event first = ends_.pop();
@@ -32,25 +35,15 @@ class SharedLink {
   }
 
  private:
+  double rate() const { return std::min(limit_, bandwidth_ / open_); }
   void advance(double now) {
-    if (open_ > 0) moved_ += (now - since_) * bandwidth_ / open_;
+    if (open_ > 0) moved_ += (now - since_) * rate();
     since_ = now;
   }
 
-  double bandwidth_, moved_ = 0, since_ = 0;
+  double bandwidth_, limit_, moved_ = 0, since_ = 0;
   int open_ = 0;
   Heap ends_;
 };
-
-struct PushPull {
-  int workers, rounds;
-  const double* compute;  // seconds, [worker][round]
-  double push, pull;      // bytes
-  double push_bandwidth, pull_bandwidth;
-};
-
-/// Workers that each compute, push over one shared link and pull over another, round after round, without waiting for
-/// each other. Returns when each has ended.
-std::vector<double> push_pull(const PushPull& setting);
 
 }  // namespace pyccl::sim

@@ -12,8 +12,9 @@ from pyccl.launcher import find_launcher, launched_rank
 
 from . import interface, table
 from .buffers import OutOfMemoryError
-from .calibrate import calibrate, write_calibration
+from .calibrate import calibrate, sleep_until_all, write_calibration
 from .cases import REDUCING, Case, make_cases
+from .observed import observe
 from .options import Options, UsageError, parse
 from .plot import write_plot
 from .report import describe, write_json
@@ -103,7 +104,8 @@ def run_calibrate(world: World, options: Options) -> int:
             f"{t.name}: alpha {t.line.alpha * 1e6:.3g} us, beta {t.line.beta * 1e9:.4g} ns/B, gamma "
             f"{t.gamma * 1e9:.4g} ns/B, fit error {t.line.median_error:.0%} median, {t.line.max_error:.0%} at worst"
         )
-    write_calibration(options.calibrate, world, transports)
+    observed = observe(world, options.sizes[-1], options.budget / 2, sleep_until_all)
+    write_calibration(options.calibrate, world, transports, observed)
     world.say(f"# cost model written to {options.calibrate}")
     return 0
 

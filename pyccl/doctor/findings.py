@@ -69,6 +69,11 @@ def launcher(f: Facts) -> Iterator[Finding]:
             yield Finding("there is no mpirun on PATH", f"{INSTALL}, or load the module of your MPI", problem=False)
         return
     ours, theirs = family(f.mpi.version), family(f.mpirun_version)
+    if ours and not theirs:
+        said = next(iter(f.mpirun_version.strip().splitlines()), "nothing")
+        yield Finding(
+            f"{f.mpirun} --version names no MPI that pyccl knows, it says: {said[:80]}", f"use the mpirun of {ours}"
+        )
     same = {"Intel MPI": "MPICH"}  # both start each other's ranks
     if ours and theirs and same.get(ours, ours) != same.get(theirs, theirs):
         yield Finding(

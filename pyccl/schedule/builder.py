@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import SupportsIndex, TypeAlias
 
 import numpy as np
@@ -20,9 +20,20 @@ MAX_CHUNKS = 1 << 22  # kMaxChunks in csrc/core/schedule.h
 
 
 def _indices(what: SupportsIndex | Iterable[SupportsIndex]) -> list[int]:
+    if type(what) is range:
+        return list(what)
     if isinstance(what, Iterable):
         return [operator.index(i) for i in what]
     return [operator.index(what)]
+
+
+@lru_cache(maxsize=16)
+def _groups(nodes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return the ranks of each node; every rank of a schedule asks for the same."""
+    groups: dict[int, list[int]] = {}
+    for rank, node in enumerate(nodes):
+        groups.setdefault(node, []).append(rank)
+    return tuple(map(tuple, groups.values()))
 
 
 class Builder:
@@ -77,10 +88,7 @@ class Builder:
     @cached_property
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """The ranks of each node, ascending; nodes in the order of their lowest rank."""
-        groups: dict[int, list[int]] = {}
-        for rank, node in enumerate(self.nodes):
-            groups.setdefault(node, []).append(rank)
-        return tuple(map(tuple, groups.values()))
+        return _groups(self.nodes)
 
     @cached_property
     def node(self) -> int:
@@ -135,8 +143,10 @@ class Builder:
 
     def _record(self, kind: Kind, chunk: Chunks, peers: list[int]) -> None:
         if peers:
-            for c in _indices(chunk):
-                self.stream += (int(kind), c, -1, len(peers), *peers)
+            chunks = _indices(chunk)
+            steps = [int(kind), 0, -1, len(peers), *peers] * len(chunks)
+            steps[1 :: 4 + len(peers)] = chunks
+            self.stream += steps
 
 
 Algorithm: TypeAlias = Callable[[Builder], None]

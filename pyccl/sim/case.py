@@ -21,6 +21,26 @@ Traffic = tuple[Ints, Ints, Floats]
 """Source, destination and bytes of pairs of ranks."""
 
 
+def tables(
+    collective: str, algorithm: str, size: int, root: int, nodes: Sequence[int]
+) -> tuple[Sequence[NDArray[np.int32]], int]:
+    """Return the tables of all ranks' steps, one table for all if they are symmetric, and the number of chunks."""
+    entry = get_algorithm(collective, algorithm)
+    if entry.symmetric:
+        table, nchunks = record_first(entry.function, collective, size)
+        return [table], nchunks
+    schedule = build(collective, algorithm, size, root, nodes)
+    return schedule.tables, schedule.nchunks
+
+
+def even_split(collective: str, nbytes: int, size: int, nchunks: int) -> Floats:
+    """Return the bytes of every chunk; one entry if they are equal."""
+    parts = {"all_to_all": size, "barrier": 1}.get(collective) or nchunks
+    if nbytes % parts == 0:
+        return np.array([nbytes / parts])
+    return np.array(row_of(collective).chunk_counts(nbytes, size, nchunks), dtype=float)
+
+
 @dataclass(frozen=True)
 class Case:
     """One collective on a cluster; what takes time to find is found when it is asked for."""
@@ -41,15 +61,8 @@ class Case:
 
     @cached_property
     def _tables(self) -> tuple[Sequence[NDArray[np.int32]], int]:
-        size = self.cluster.size
-        if self.symmetric:
-            table, nchunks = record_first(
-                get_algorithm(self.collective, self.algorithm).function, self.collective, size
-            )
-            return [table], nchunks
         nodes = self.cluster.host_of.tolist()
-        schedule = build(self.collective, self.algorithm, size, self.root, nodes)
-        return schedule.tables, schedule.nchunks
+        return tables(self.collective, self.algorithm, self.cluster.size, self.root, nodes)
 
     @property
     def nchunks(self) -> int:
@@ -68,11 +81,7 @@ class Case:
         if self.sizes is not None:
             equal = len(set(self.sizes)) <= 1
             return np.array(self.sizes[:1] if equal else self.sizes, dtype=float)
-        parts = {"all_to_all": self.cluster.size, "barrier": 1}.get(self.collective) or self.nchunks
-        if self.nbytes % parts == 0:
-            return np.array([self.nbytes / parts])
-        sizes = row_of(self.collective).chunk_counts(self.nbytes, self.cluster.size, self.nchunks)
-        return np.array(sizes, dtype=float)
+        return even_split(self.collective, self.nbytes, self.cluster.size, self.nchunks)
 
     @property
     def equal(self) -> bool:

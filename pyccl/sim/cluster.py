@@ -11,11 +11,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyccl.errors import ConfigError
-from pyccl.sim.fabrics import make_fabric
+from pyccl.sim.fabrics import HOSTS_PER_LEAF, make_fabric
 from pyccl.sim.nodes import node_types
 from pyccl.sim.places import Places
 from pyccl.sim.quantity import Quantity
-from pyccl.sim.settings import TOPOLOGIES, SettingError, check_units, in_units, known, line_of, load, normalise, unknown
+from pyccl.sim.settings import (
+    TOPOLOGIES,
+    SettingError,
+    check_counts,
+    check_units,
+    in_units,
+    known,
+    line_of,
+    load,
+    normalise,
+    unknown,
+)
 from pyccl.sim.topology import Floats, Ints
 
 MAX_RANKS = (1 << 28) - 1  # csrc/sim/heap.h has 28 bits for a rank
@@ -27,8 +38,8 @@ class Cluster:
     Made by `switch`, `ring`, `torus`, `fat_tree`, `rail_optimised`, `dragonfly`, `wan`, `graph` or `from_toml`.
     Quantities are texts with units or numbers in SI units. Common settings: `hosts`, `nic` (bandwidth of an
     interface's link), `latency` (of every link), `gpus_per_host`, `nics_per_host`, `intra` and `intra_latency` (a
-    device's link inside its host), `price` (of a host), `duplex` ("full" or "half": both ways share a link), or
-    `nodes`, a list of tables of them (with a `name`) for hosts of several kinds.
+    device's link inside its host), `price` and `power` (of a host), `duplex` ("full" or "half": both ways share a
+    link), or `nodes`, a list of tables of them (with a `name`) for hosts of several kinds.
 
     Raises
     ------
@@ -70,7 +81,7 @@ class Cluster:
 
     @classmethod
     def fat_tree(cls, hosts: int | None = None, nic: Quantity | None = None, latency: Quantity | None = None, *,
-                 oversubscription: float = 1.0, hosts_per_leaf: int = 16, spines: int | None = None,
+                 oversubscription: float = 1.0, hosts_per_leaf: int = HOSTS_PER_LEAF, spines: int | None = None,
                  **settings: Any) -> Cluster:  # fmt: skip
         """Leaf and spine switches. A leaf's links upwards carry what its hosts' do, divided by `oversubscription`."""
         return cls("fat_tree", hosts=hosts, nic=nic, latency=latency, oversubscription=oversubscription,
@@ -93,7 +104,10 @@ class Cluster:
 
     @classmethod
     def wan(cls, uplink: Quantity, uplink_latency: Quantity, *, sites: int | None = None, **settings: Any) -> Cluster:
-        """Sites, each a switch with a link to and one from the wide area; each of `nodes` is one if they are given."""
+        """Sites, each a switch with a link to and one from the wide area; each of `nodes` is one if they are given.
+
+        `egress` ("0.09 USD/GB") is the price of what leaves a site.
+        """
         return cls("wan", uplink=uplink, uplink_latency=uplink_latency, sites=sites, **settings)
 
     @classmethod
@@ -117,6 +131,17 @@ class Cluster:
     def price(self) -> float:
         """USD per second for all hosts."""
         return sum(node.hosts * node.price for node in self.nodes)
+
+    @property
+    def power(self) -> float:
+        """Watts of all hosts."""
+        return sum(node.hosts * node.power for node in self.nodes)
+
+    def egress(self, link_bytes: Floats) -> float:
+        """Return the USD for bytes that leave their site; `link_bytes` has shape (links,)."""
+        first = self._places.fabric_at
+        moved = float(link_bytes[first : first + len(self.nodes)].sum()) if self.topology == "wan" else 0.0
+        return float(self.settings.get("egress", 0.0)) * moved / (2 if self.half_duplex else 1)
 
     @property
     def half_duplex(self) -> bool:
@@ -213,13 +238,26 @@ class Cluster:
         """
         section, text = load(Path(path), "cluster")
         try:
-            if not isinstance(section.get("topology"), str):
-                raise SettingError("cluster", f"topology must be one of {', '.join(TOPOLOGIES)}")
-            settings = {key: value for key, value in section.items() if key != "topology"}
-            check_units(settings, known(section["topology"]) if section["topology"] in TOPOLOGIES else {})
-            return cls(section["topology"], **settings)
+            return cls.from_section(section)
         except SettingError as error:
-            raise ConfigError(f"{path}:{line_of(text, error.key)}: {error}") from None
+            raise ConfigError(f"{path}:{line_of(text, error.key, 'cluster')}: {error}") from None
+
+    @classmethod
+    def from_section(cls, section: Mapping[str, Any]) -> Cluster:
+        """Return the cluster that a section of a file describes.
+
+        Raises
+        ------
+        SettingError
+            If a setting is wrong, or a quantity has no unit.
+        """
+        if not isinstance(section.get("topology"), str):
+            raise SettingError("cluster", f"topology must be one of {', '.join(TOPOLOGIES)}")
+        topology, settings = section["topology"], {key: value for key, value in section.items() if key != "topology"}
+        if topology in TOPOLOGIES:
+            check_units(settings, known(topology))
+            check_counts(settings, known(topology))
+        return cls(topology, **settings)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cluster) and (self.topology, self.settings) == (other.topology, other.settings)

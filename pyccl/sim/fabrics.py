@@ -14,6 +14,7 @@ from pyccl.sim.topology import Dragonfly, Fabric, FatTree, Floats, Graph, Ints, 
 
 Settings = Mapping[str, Any]
 Nodes = Sequence[NodeType]
+HOSTS_PER_LEAF = 16
 
 
 def make_fabric(topology: str, settings: Settings, nodes: Nodes) -> Fabric:
@@ -54,11 +55,12 @@ def _host_of_port(nodes: Nodes) -> tuple[Ints, Floats]:
 
 def _fat_tree(settings: Settings, nodes: Nodes, half: bool) -> FatTree:
     host, rates = _host_of_port(nodes)
-    leaf_of = host // settings["hosts_per_leaf"]
+    leaf_of = host // settings.get("hosts_per_leaf", HOSTS_PER_LEAF)
+    oversubscription = settings.get("oversubscription", 1.0)
     largest = int(np.bincount(leaf_of).max())
-    spines = settings.get("spines", max(1, math.ceil(largest / settings["oversubscription"])))
+    spines = settings.get("spines", max(1, math.ceil(largest / oversubscription)))
     below = np.bincount(leaf_of, weights=rates)
-    return FatTree(leaf_of, below / settings["oversubscription"] / spines, spines, nodes[0].latency, half)
+    return FatTree(leaf_of, below / oversubscription / spines, spines, nodes[0].latency, half)
 
 
 def _dragonfly(settings: Settings, nodes: Nodes) -> Dragonfly:

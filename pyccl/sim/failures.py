@@ -35,8 +35,8 @@ class Failures:
         Index in `KINDS`.
     index : array of int
         Which device, host, domain, or host taken away.
-    ranks : array of int
-        How many devices are gone with it.
+    first, ranks : array of int
+        The first device that is gone with it, and how many are.
     repair : array of float
         Seconds until it is back; infinite where `Workers.repair` is not given.
     """
@@ -44,6 +44,7 @@ class Failures:
     time: Floats
     kind: Ints
     index: Ints
+    first: Ints
     ranks: Ints
     repair: Floats
 
@@ -81,8 +82,9 @@ def failures(workers: Workers, cluster: Cluster, horizon: float, seed: int) -> F
         raise ConfigError(
             f"more than {_MOST} failures in {horizon:g} s; check mtbf, node_mtbf, domain_mtbf, preemption"
         )
-    columns: list[tuple[Floats, Ints, Ints, Ints, Floats]] = []
+    columns: list[tuple[Floats, Ints, Ints, Ints, Ints, Floats]] = []
     for kind in _kinds(workers, cluster):
+        first = np.cumsum(kind.ranks) - kind.ranks
         who, now, count = np.arange(len(kind.ranks)), np.zeros(len(kind.ranks)), 0
         while len(who):
             numbers = (kind.number * _NUMBERS + who).astype(np.uint32)
@@ -90,14 +92,14 @@ def failures(workers: Workers, cluster: Cluster, horizon: float, seed: int) -> F
             inside = now <= horizon
             who, now, numbers = who[inside], now[inside], numbers[inside]
             repair = _repair(workers, seed, numbers, 2 * count + 1, kind.stream)
-            columns.append((now, np.full(len(who), kind.number), who, kind.ranks[who], repair))
+            columns.append((now, np.full(len(who), kind.number), who, first[who], kind.ranks[who], repair))
             count += 1
     if not columns:
         none = np.empty(0, np.int64)
-        return Failures(np.empty(0), none, none, none, np.empty(0))
-    time, number, index, ranks, repair = (np.concatenate(column) for column in zip(*columns, strict=True))
+        return Failures(np.empty(0), none, none, none, none, np.empty(0))
+    time, number, index, begin, ranks, repair = (np.concatenate(column) for column in zip(*columns, strict=True))
     order = np.lexsort((index, number, time))
-    return Failures(time[order], number[order], index[order], ranks[order], repair[order])
+    return Failures(time[order], number[order], index[order], begin[order], ranks[order], repair[order])
 
 
 def _kinds(workers: Workers, cluster: Cluster) -> list[_Kind]:

@@ -6,32 +6,58 @@ their rates never change. Then every message of an edge takes the same time in e
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
+from pyccl.algorithms import get_algorithm
 from pyccl.sim.case import Case, Floats, Ints, Traffic
 from pyccl.sim.cluster import Cluster
+from pyccl.sim.nodes import NodeType
 
 _STEPS = {"all_reduce": 2, "reduce_scatter": 1, "all_gather": 1}
 _MOST_KINDS = 64  # of messages that differ in how long they take
 
 
-def message_seconds(cluster: Cluster, source: Ints, destination: Ints, edge: Ints, nbytes: float) -> Floats | None:
-    """Return the seconds of each message of a step, or None if their rates would change under way.
+class Messages:
+    """The messages of a step, for any number of bytes.
 
-    `edge` numbers the neighbours: messages of one edge run side by side in every step.
+    Parameters
+    ----------
+    cluster : Cluster
+    source, destination : array of int, shape (n,)
+        Ranks.
+    edge : array of int, shape (n,)
+        Numbers the neighbours: messages of one edge run side by side in every step.
     """
-    ends, links = cluster.routes(source, destination)
-    message = np.repeat(np.arange(len(source)), np.diff(ends, prepend=0))
-    each = cluster.bandwidth[links] / np.bincount(links, minlength=len(cluster.bandwidth))[links]
-    rate = np.full(len(source), np.inf)
-    np.minimum.at(rate, message, each)
-    if not _alike(rate[message], links):  # then what one message leaves, another would take
-        return None
-    latency = np.bincount(message, weights=cluster.latency[links], minlength=len(source))
-    seconds = latency + nbytes / rate
-    together = _alike(edge[message].astype(float), links) and _alike(seconds, edge)
-    return seconds if together or np.ptp(seconds) == 0 else None
+
+    def __init__(self, cluster: Cluster, source: Ints, destination: Ints, edge: Ints) -> None:
+        self.edge = edge
+        self._ends, links = cluster.routes(source, destination)
+        message = np.repeat(np.arange(len(source)), np.diff(self._ends, prepend=0))
+        self.users: Ints = np.bincount(links, minlength=len(cluster.bandwidth))
+        total = np.bincount(message, weights=cluster.latency[links], minlength=len(source))
+        self.latency: Floats = total.astype(np.float64)
+        self.alone = self._slowest(cluster.bandwidth[links])
+        self.shared = self._slowest(cluster.bandwidth[links] / self.users[links])
+        self._steady = _alike(self.shared[message], links)  # else what one message leaves, another would take
+        self._together = _alike(edge[message].astype(float), links)
+
+    def _slowest(self, rates: Floats) -> Floats:
+        starts = np.append(0, self._ends[:-1])
+        return np.minimum.reduceat(rates, starts) if len(rates) else np.full(len(starts), np.inf)
+
+    def seconds(self, nbytes: float, *, shared: bool = True) -> Floats | None:
+        """Return the seconds of each message, or None if their rates would change under way.
+
+        Without `shared` every message has the links of its way for itself.
+        """
+        if shared and not self._steady:
+            return None
+        seconds = self.latency + nbytes / (self.shared if shared else self.alone)
+        together = (self._together or not shared) and _alike(seconds, self.edge)
+        return seconds if together or np.ptp(seconds) == 0 else None
 
 
 def _alike(value: Floats, group: NDArray[np.integer]) -> bool:
@@ -69,23 +95,37 @@ def around(seconds: Floats, steps: int) -> Floats:
 
 def ring_over_edges(case: Case) -> Floats | None:
     """Return when each rank of a ring on any cluster ends; None where that is not so simple."""
-    size = case.cluster.size
-    ours = case.algorithm == "ring" and case.collective in _STEPS and case.symmetric
-    if not ours or size < 2 or len(case.starts) > 1 or case.gamma > 0 or case.nbytes % size:
+    if len(case.starts) > 1 or case.gamma > 0 or case.algorithm != "ring":
         return None
-    ranks = np.arange(size)
-    seconds = message_seconds(case.cluster, np.roll(ranks, 1), ranks, ranks, case.nbytes / size)
+    ranks = np.arange(case.cluster.size, dtype=np.int64)
+    finish = rings(ring_messages(case.cluster, ranks[None, :]), case.collective, case.nbytes, len(ranks))
+    return None if finish is None else case.starts[0] + finish
+
+
+def ring_messages(cluster: Cluster, groups: Ints) -> Messages:
+    """Return the messages of a step of equal groups that all run a ring at once, shape (groups, members)."""
+    edge = np.tile(np.arange(groups.shape[1], dtype=np.int64), len(groups))
+    return Messages(cluster, np.roll(groups, 1, axis=1).reshape(-1), groups.reshape(-1), edge)
+
+
+def rings(messages: Messages, collective: str, nbytes: int, size: int, *, shared: bool = True) -> Floats | None:
+    """Return when each of the `size` members of a group ends a ring; None where that is not so simple."""
+    if size < 2 or nbytes % size or collective not in _STEPS:
+        return None
+    if not get_algorithm(collective, "ring").function.__module__.startswith("pyccl.algorithms."):
+        return None
+    seconds = messages.seconds(nbytes / size, shared=shared)
     if seconds is None or len(np.unique(seconds)) > _MOST_KINDS:
         return None
-    taken = around(seconds, _STEPS[case.collective] * (size - 1))
-    finish: Floats = case.starts[0] + np.maximum(taken, np.roll(taken, -1))  # its own last message must be taken, too
-    return finish
+    taken = around(seconds[:size], _STEPS[collective] * (size - 1))
+    return np.maximum(taken, np.roll(taken, -1))  # its own last message must be taken, too
 
 
-def hierarchical(case: Case) -> Floats | None:
+def hierarchical(case: Case, *, shared: bool = True) -> Floats | None:
     """Return when each rank of a hierarchical all_reduce on equal hosts ends; None where that is not so simple.
 
     The two phases within a host are those of a host alone, by events; between the hosts equal rings run side by side.
+    Without `shared` every message between hosts has the links of its way for itself.
     """
     cluster = case.cluster
     node = cluster.nodes[0]
@@ -99,7 +139,8 @@ def hierarchical(case: Case) -> Floats | None:
     ranks = np.arange(cluster.size).reshape(hosts, each)
     host = np.broadcast_to(np.arange(hosts)[:, None], ranks.shape).reshape(-1)
     chunk = case.nbytes / cluster.size
-    seconds = message_seconds(cluster, np.roll(ranks, 1, axis=0).reshape(-1), ranks.reshape(-1), host, chunk)
+    messages = Messages(cluster, np.roll(ranks, 1, axis=0).reshape(-1), ranks.reshape(-1), host)
+    seconds = messages.seconds(chunk, shared=shared)
     if seconds is None or len(np.unique(seconds)) > _MOST_KINDS:
         return None
     between = seconds.reshape(hosts, each)[:, 0]
@@ -110,7 +151,7 @@ def hierarchical(case: Case) -> Floats | None:
         taken = np.maximum(taken, np.roll(taken, -1))
     else:
         return None
-    first, last = _within(case, "reduce_scatter"), _within(case, "all_gather")
+    first, last = (_within(node, what, case.nbytes, case.gamma) for what in ("reduce_scatter", "all_gather"))
     finish: Floats = case.starts[0] + first.max() + taken[:, None] + last[None, :]
     return finish.reshape(-1)
 
@@ -132,12 +173,12 @@ def hierarchical_traffic(case: Case) -> Traffic:
     )
 
 
-def _within(case: Case, collective: str) -> Floats:
+@lru_cache(maxsize=256)
+def _within(node: NodeType, collective: str, nbytes: int, gamma: float) -> Floats:
     """Return when the ranks of one host end a phase of the hierarchical all_reduce."""
-    node = case.cluster.nodes[0]
     if node.gpus_per_host == 1:
         return np.zeros(1)
     host = Cluster("switch", hosts=1, nic=node.nic, latency=node.latency, gpus_per_host=node.gpus_per_host,
                    intra=node.intra, intra_latency=node.intra_latency)  # fmt: skip
-    phase = Case(host, collective, "hierarchical", case.nbytes, 0, np.zeros(1), case.gamma, None)
+    phase = Case(host, collective, "hierarchical", nbytes, 0, np.zeros(1), gamma, None)
     return phase.run(folded=False, most_events=0)[0]

@@ -25,6 +25,8 @@ class NodeType:
         Bytes/s and seconds of a device's link inside its host.
     price : float
         USD per second and host.
+    power : float
+        Watts of a host.
     """
 
     name: str = "node"
@@ -36,6 +38,7 @@ class NodeType:
     intra: float = 300e9
     intra_latency: float = 0.5e-6
     price: float = 0.0
+    power: float = 0.0
 
     def __post_init__(self) -> None:
         a, b = self.gpus_per_host, self.nics_per_host

@@ -14,6 +14,7 @@ Quantity: TypeAlias = float | str
 """A text with a unit, or a number that is in SI units already."""
 
 _NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*", re.DOTALL)
+_LONGEST = 6000  # characters, so that a text is refused before it is tried in every way
 _BYTES = {
     "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15,
     "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40, "PiB": 2.0**50,
@@ -25,13 +26,19 @@ _UNITS = MappingProxyType(
         "size": _BYTES,
         "time": _SECONDS,
         "rate": {f"{unit}/s": factor for unit, factor in _BYTES.items()},
+        "speed": {"flop/s": 1.0, "Gflop/s": 1e9, "Tflop/s": 1e12, "Pflop/s": 1e15},
         "money": {"USD": 1.0},
         "price": {f"USD/{unit}": 1 / _SECONDS[unit] for unit in ("s", "min", "h", "d")},
+        "power": {"W": 1.0, "kW": 1e3, "MW": 1e6},
+        "egress": {f"USD/{unit}": 1 / factor for unit, factor in _BYTES.items() if unit.endswith("B")},
     }
 )
 EXAMPLES = MappingProxyType(
-    {"size": "64 MiB", "time": "3 us", "rate": "200 Gbit/s", "money": "5000 USD", "price": "2.5 USD/h"}
-)
+    {
+        "size": "64 MiB", "time": "3 us", "rate": "200 Gbit/s", "speed": "312 Tflop/s", "money": "5000 USD",
+        "price": "2.5 USD/h", "power": "700 W", "egress": "0.09 USD/GB",
+    }
+)  # fmt: skip
 
 
 def parse(value: Quantity, kind: str, what: str) -> float:
@@ -41,8 +48,8 @@ def parse(value: Quantity, kind: str, what: str) -> float:
     ----------
     value : str or float
         A text needs a unit; a number is taken to be in SI units.
-    kind : {"size", "time", "rate", "money", "price"}
-        Bytes, seconds, bytes/s, USD, USD/s.
+    kind : {"size", "time", "rate", "speed", "money", "price", "power", "egress"}
+        Bytes, seconds, bytes/s, flop/s, USD, USD/s, W, USD/byte.
     what : str
         How an error names the setting.
 
@@ -58,7 +65,7 @@ def parse(value: Quantity, kind: str, what: str) -> float:
     """
     example = f"write for example {EXAMPLES[kind]!r}"
     if isinstance(value, str):
-        match = _NUMBER.fullmatch(value)
+        match = _NUMBER.fullmatch(value) if len(value) <= _LONGEST else None
         if match is None:
             raise ConfigError(f"{what}: {value[:60]!r} is no {kind}; {example}")
         number, unit = float(match[1]), match[2]

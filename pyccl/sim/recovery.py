@@ -191,17 +191,20 @@ class _Walk:
     def walk(self, horizon: float) -> Recovered:
         lost, down, count, until = 0.0, 0.0, 0, 0.0
         pieces = [(0.0, 0.0)]  # from which point of the work on which offset holds
-        met = self.met
-        for time, ranks, repair in zip(met.time.tolist(), met.ranks.tolist(), met.repair.tolist(), strict=True):
+        columns = (self.met.time, self.met.repair, self.met.first, self.met.first + self.met.ranks)
+        for time, repair, first, last in zip(*(column.tolist() for column in columns), strict=True):
             place, offset = pieces[-1]
             if time >= self.work + offset:
                 break
+            if self.is_gone(time, first, last):
+                continue
             count += 1
             if time >= until:  # it does not stand still already
                 reached = time - offset
                 place = self.back_to(reached)
                 lost += reached - place
-            ready = max(until, time + self.recovery.down + self.loses(time, ranks, repair))
+            spare = self.takes_spare(time, repair)
+            ready = max(until, time + self.recovery.down + (0.0 if spare else self.loses(time, repair, first, last)))
             down += ready - max(time, until)
             until = ready
             pieces.append((place, ready - place))
@@ -219,17 +222,26 @@ class _Walk:
         """Return the point of the work from which it is done again."""
         return float(self.saved[np.searchsorted(self.saved, reached, side="right") - 1])
 
-    def loses(self, time: float, ranks: int, repair: float) -> float:
-        """Return for how long the job waits for what has failed, besides `Recovery.down`."""
-        del ranks
+    def is_gone(self, time: float, first: int, last: int) -> bool:
+        """Whether all devices from `first` to `last` are away already, so that nothing happens."""
+        del time, first, last
+        return False
+
+    def takes_spare(self, time: float, repair: float) -> bool:
+        """Put a spare in the place of what has failed, which will be a spare when it is repaired."""
         while self.whole and self.whole[0] <= time:
             heapq.heappop(self.whole)
             self.spares += 1
-        if self.spares > 0:
-            self.spares -= 1
-            if math.isfinite(repair):
-                heapq.heappush(self.whole, time + repair)
-            return 0.0
+        if self.spares == 0:
+            return False
+        self.spares -= 1
+        if math.isfinite(repair):
+            heapq.heappush(self.whole, time + repair)
+        return True
+
+    def loses(self, time: float, repair: float, first: int, last: int) -> float:
+        """Return for how long the job waits for what has failed, besides `Recovery.down`."""
+        del time, first, last
         return max(0.0, repair - self.recovery.down) if math.isfinite(repair) else 0.0
 
     def share(self, step_ends: Floats) -> float:
@@ -245,17 +257,22 @@ class _Shrink(_Walk):
         super().__init__(run, recovery, met, between)
         self.starts = np.concatenate([[0.0], self.ends])
         self.size = len(run.categories)
+        self.until = np.full(self.size, -math.inf)  # when each device that is away is back
         self.changes: list[tuple[float, int]] = []  # when how many leave, or are back
 
     def back_to(self, reached: float) -> float:
         return float(self.starts[np.searchsorted(self.starts, reached, side="right") - 1])
 
-    def loses(self, time: float, ranks: int, repair: float) -> float:
-        if self.spares > 0:
-            self.spares -= 1
-            return 0.0
-        self.changes += [(time, -ranks), (time + repair, ranks)]
-        if self.size + sum(n for when, n in self.changes if when <= time) <= 0:
+    def is_gone(self, time: float, first: int, last: int) -> bool:
+        away = self.until[first:last]
+        return bool(len(away)) and bool((away > time).all())
+
+    def loses(self, time: float, repair: float, first: int, last: int) -> float:
+        away = self.until[first:last]
+        for device in np.flatnonzero(away < time + repair).tolist():
+            self.changes += [(max(time, float(away[device])), -1), (time + repair, 1)]
+        np.maximum(away, time + repair, out=away)
+        if (self.until > time).all():
             raise ConfigError(f"after {time:g} s no worker is left; give repair or spares, or a longer mtbf")
         return 0.0
 

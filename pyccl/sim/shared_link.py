@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyccl import _core
+from pyccl.policy import Async
 from pyccl.sim.quantity import Quantity, parse, positive
 
 
@@ -47,4 +48,13 @@ def push_pull(
         raise ValueError(f"compute must be finite times of at least 0 of shape (workers, rounds), got {times.shape}")
     up = positive(bandwidth, "rate", "bandwidth")
     down = up if pull_bandwidth is None else positive(pull_bandwidth, "rate", "pull_bandwidth")
-    return _core.sim_push_pull(times, parse(push, "size", "push"), parse(pull, "size", "pull"), up, down)
+    amounts = parse(push, "size", "push"), parse(pull, "size", "pull")
+    if times.size == 0:
+        return np.zeros(len(times))
+    wires = _core.SimWires.uniform(len(times), *amounts, up, down, limit=np.inf, latency=0.0, apply=0.0)
+    log = _core.sim_train(
+        Async().rule(len(times)), wires, _core.SimSeconds.table(times), None, starts=np.empty(0), local_steps=1,
+        rounds=times.shape[1], versions=0, horizon=np.inf, trace_rounds=0, most_rows=0, most_events=0,
+    )  # fmt: skip
+    finish: NDArray[np.float64] = log["finish"]
+    return finish

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pyccl.errors import ConfigError
 from pyccl.sim.cluster import Cluster
+from pyccl.sim.cosimulation import Problem, cosimulate
 from pyccl.sim.job import Job, Strategy
 from pyccl.sim.model import Model
+from pyccl.sim.recovery import Recovery, with_failures
 from pyccl.sim.strategies import parse
 from pyccl.sim.training_result import Result
+from pyccl.sim.workers import Workers
+
+MOST_STEPS = 1 << 26
 
 
 def simulate(
@@ -17,10 +20,12 @@ def simulate(
     model: Model,
     strategy: str | Strategy,
     *,
-    workers: Any = None,
+    workers: Workers | None = None,
+    recovery: Recovery | None = None,
     steps: int = 100,
     seed: int = 0,
     trace_steps: int = 0,
+    problem: Problem | None = None,
 ) -> Result:
     """Train `model` on `cluster` in virtual time.
 
@@ -33,12 +38,17 @@ def simulate(
         Such as "ring", "ssp:3", "ps_async(servers=4)"; see `pyccl.sim.strategies`.
     workers : Workers, optional
         How fast each is, and when it fails; default: all alike.
+    recovery : Recovery, optional
+        What is done when something fails; default: a restart from the last checkpoint, where `workers` fail.
     steps : int, default 100
         Iterations of each worker.
     seed : int, default 0
         The same seed gives the same bits.
     trace_steps : int, default 0
         Of so many first steps `Result` keeps what each worker did when.
+    problem : Problem, optional
+        Its gradients are computed on the versions, and applied in the order, that the simulation has found;
+        `Result.losses` is then the loss against simulated time.
 
     Returns
     -------
@@ -49,8 +59,13 @@ def simulate(
     ConfigError
         If the strategy is unknown or does not suit the cluster, or a number is out of range.
     """
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise ConfigError(f"steps must be a whole number of at least 1, got {steps!r}")
+    for key, value, least in (("steps", steps, 1), ("trace_steps", trace_steps, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST_STEPS:
+            raise ConfigError(f"{key} must be a whole number from {least} to {MOST_STEPS}, got {value!r}")
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
-    job = Job(cluster, model, workers, steps, seed, trace_steps)
-    return Result(job, chosen, chosen.run(job))
+    alike = isinstance(workers, Workers) and workers.alike  # then they need not be told apart, step by step
+    job = Job(cluster, model, None if alike else workers, steps, seed, trace_steps)
+    run = chosen.run(job)
+    if isinstance(workers, Workers) and workers.fails:
+        run = with_failures(run, workers, cluster, recovery or Recovery(), seed).run
+    return Result(job, chosen, run, None if problem is None else cosimulate(job, run, problem))

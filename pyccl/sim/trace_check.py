@@ -72,6 +72,10 @@ def _graph(trace: Trace) -> _Graph:
 def _dependencies(graph: _Graph) -> None:
     for offset, columns in zip(graph.offsets.tolist(), graph.trace.columns, strict=False):
         waiting = np.repeat(np.arange(len(columns)), np.diff(columns.starts)) + offset
+        outside = np.flatnonzero((columns.deps < 0) | (columns.deps >= len(columns)))
+        if outside.size:
+            node, other = int(waiting[outside[0]]), int(columns.deps[outside[0]])
+            raise _error(graph, f"{graph.name(node)} waits for node {other}, which does not exist")
         awaited = columns.deps + offset
         graph.sources.append(np.where(columns.begun, graph.begins[awaited], graph.ends[awaited]))
         graph.targets.append(graph.begins[waiting])

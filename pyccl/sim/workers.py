@@ -186,6 +186,12 @@ class Workers:
         return self.columns(size, base).times(steps, seed, first)
 
     @property
+    def alike(self) -> bool:
+        """Whether all take the model's own time, always."""
+        varied = self.slow or self.slowness is not None or self.availability is not None
+        return not varied and self.compute == make("constant(1.0)", "compute")
+
+    @property
     def fails(self) -> bool:
         """Whether anything ever fails or is taken away."""
         return any(x is not None for x in (self.mtbf, self.node_mtbf, self.domain_mtbf, self.preemption))

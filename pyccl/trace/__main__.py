@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(summary(merged, options.top), indent=1, allow_nan=False))
     else:
-        show(merged, options.top, Console(width=max(Console().width, 100), highlight=False))
+        show(merged, options.top, Console(width=max(Console().width, 100), highlight=False, emoji=False))
     return 0
 
 
@@ -124,7 +124,7 @@ def show(merged: Merged, top: int, console: Console) -> None:
     console.print(table)
     if merged.unfinished:
         console.print("Not finished", style="bold")
-    for u in merged.unfinished:
+    for u in merged.unfinished[:top]:
         parts = [("waiting: rank(s)", u.waiting), ("failed: rank(s)", u.failed), ("never came: rank(s)", u.absent)]
         console.print(escape(f"  {u.text}; " + "; ".join(f"{name} {_ranks(r)}" for name, r in parts if r)))
 

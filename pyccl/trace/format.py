@@ -173,7 +173,13 @@ def read_file(path: Path) -> Log:
 
 
 def read_folder(folder: Path) -> list[Log]:
-    """Read every ``*.jsonl`` of a folder, in the order of their names; ConfigError if there is none."""
+    """Read every ``*.jsonl`` of a folder, in the order of their names.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; or naming those that cannot be read: without all ranks, the tables would blame the wrong one.
+    """
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix == ".jsonl")
     except OSError as error:
@@ -182,4 +188,13 @@ def read_folder(folder: Path) -> list[Log]:
         raise ConfigError(f"{folder}: no *.jsonl in it; run the program with PYCCL_TRACE={folder}")
     if len(paths) > MAX_FILES:
         raise ConfigError(f"{folder}: more than {MAX_FILES} files")
-    return [read_file(path) for path in paths]
+    logs, refused = [], []
+    for path in paths:
+        try:
+            logs.append(read_file(path))
+        except ConfigError as error:
+            refused.append(str(error))
+    if refused:
+        more = f"; {len(refused) - 8} more" if len(refused) > 8 else ""
+        raise ConfigError("; ".join(refused[:8]) + more)
+    return logs

@@ -51,7 +51,8 @@ class Wait:
     place : str
         Where it called.
     arrivals : mapping of int to float
-        When each rank came, in seconds of the first host's monotonic clock.
+        When each rank came, in seconds of the first host's monotonic clock; one that never came is put where the last
+        of the others gave up.
     """
 
     group: str
@@ -178,9 +179,28 @@ def _collective_waits(group: Group, offsets: Mapping[str, float]) -> Iterator[Wa
     for rank, log in group.logs.items():
         for record in _collectives(log):
             calls[record.sequence][rank] = record
-    for records in calls.values():
-        if wait := _wait(group, offsets, records):
+    reached = _reached(group)
+    for sequence, records in calls.items():
+        absent = _absent(reached, sequence, records)
+        if wait := _endless(group, offsets, records, absent) if absent else _wait(group, offsets, records):
             yield wait
+
+
+def _endless(
+    group: Group, offsets: Mapping[str, float], records: Mapping[int, FlightRecord], absent: Sequence[int]
+) -> Wait | None:
+    """Return the wait for ranks that never came."""
+    came, gave_up = {}, []
+    for rank, record in records.items():
+        header = group.logs[rank].header
+        if record.start is not None:
+            came[rank] = record.start + offsets[header.boot]
+            gave_up.append((header.written if record.end is None else record.end) + offsets[header.boot])
+    if not came:
+        return None
+    r = next(iter(records.values()))
+    arrivals = {**came, **dict.fromkeys(absent, max(*gave_up, *came.values()))}
+    return Wait(group.name, r.sequence, r.kind, r.nbytes, absent[0], "it never came", arrivals)
 
 
 def _message_waits(group: Group, offsets: Mapping[str, float]) -> Iterator[Wait]:
@@ -203,11 +223,24 @@ def _unfinished(group: Group) -> Iterator[Unfinished]:
         for r in log.operations:
             if r.kind in ("send", "recv") and r.state != "done":
                 yield _row(group, r, {rank: r}, ())
-    reached = {rank: max((r.sequence for r in _collectives(log)), default=0) for rank, log in group.logs.items()}
+    reached = _reached(group)
     for sequence, records in sorted(calls.items()):
-        absent = tuple(rank for rank, last in sorted(reached.items()) if last < sequence)
-        if absent or any(r.state != "done" and r.kind != "refused" for r in records.values()):
-            yield _row(group, next(iter(records.values())), records, absent)
+        if not _is_done(records):
+            yield _row(group, next(iter(records.values())), records, _absent(reached, sequence, records))
+
+
+def _reached(group: Group) -> dict[int, int]:
+    """Return how far each rank is known to have come: a killed one leaves a file without operations."""
+    return {rank: max((r.sequence for r in _collectives(log)), default=0) for rank, log in sorted(group.logs.items())}
+
+
+def _is_done(records: Mapping[int, FlightRecord]) -> bool:
+    return all(r.state == "done" or r.kind == "refused" for r in records.values())
+
+
+def _absent(reached: Mapping[int, int], sequence: int, records: Mapping[int, FlightRecord]) -> tuple[int, ...]:
+    """Return who never came; nobody did not come to an operation that others have finished, as all meet in it."""
+    return () if _is_done(records) else tuple(rank for rank, last in reached.items() if last < sequence)
 
 
 def _row(group: Group, one: FlightRecord, records: Mapping[int, FlightRecord], absent: tuple[int, ...]) -> Unfinished:

@@ -160,6 +160,22 @@ def lengths() -> None:
         me.close()
 
 
+def unknown_lengths() -> None:
+    """A receive with room for more says how long its message was; one in several parts could not."""
+    me = Rank(max_message=1000)
+    for sent in (0, 1, 999, 1000):
+        data, got, length = payload(sent, 1), np.zeros(1001, np.uint8), np.array([-1])
+        if me.rank == 0:
+            me.wait(me.send(data, 1, 3))
+        elif me.rank == 1:
+            me.wait(me.remote.recv(got.ctypes.data, 1000, 0, 3, length.ctypes.data))
+            assert length[0] == sent
+            assert np.array_equal(got[:sent], data)
+            assert not got[sent:].any()
+    assert "one part" in failure(me.remote.recv, got.ctypes.data, 1001, 0, 3, length.ctypes.data)
+    me.close()
+
+
 def check_failure(me: Rank, request: int, room: int, why: str) -> None:
     text = me.error(request)
     assert f"receive of {room} bytes from rank 0 (tag 3)" in text, text

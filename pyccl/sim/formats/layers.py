@@ -12,7 +12,7 @@ from pyccl.sim.formats.source import Source, show
 from pyccl.sim.recorder import MAX_NBYTES, Recorder
 from pyccl.sim.trace import ANY, COLLECTIVE_NAMES, MAX_RANKS, WORLD, Columns, Group, Kind, Trace
 
-__all__ = ["Layer", "read"]
+__all__ = ["Layer", "read", "read_layers"]
 
 MAX_LAYERS = 1 << 20
 MAX_NS = 1 << 53
@@ -69,6 +69,12 @@ def read(path: str | Path, ranks: int | None = None) -> Trace:
         columns = _step(layers)
         sized = large_side(columns, [group.size or reader.size for group in reader.groups], str(path))
         return Trace((sized,), reader.size, reader.groups, str(path), dict(reader.skipped))
+
+
+def read_layers(path: str | Path, ranks: int | None = None) -> list[Layer]:
+    """Return the layers of a layer text; arguments and errors as `read`."""
+    with Source(path) as source:
+        return _Reader(source, ranks).layers()
 
 
 class _Reader:

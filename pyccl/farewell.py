@@ -1,0 +1,104 @@
+"""The end of a process: MPI_Finalize waits for all ranks, so nobody enters it before all have come to their end.
+
+A rank that dies after the others' last operation would hold them there for ever. So the ranks meet once more, in a
+barrier that can be left: with an eye on the processes of the node, and not for long where the communicator is broken.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pyccl._core import forgo_mpi_end, prepare_mpi_end
+
+__all__ = ["broken", "expect", "forgo", "meet", "take_over"]
+
+PATIENCE = 5.0  # seconds for ranks whose communicator is broken
+_GRACE = 1.0  # for the barrier's last message of a process that has ended, perhaps well
+_PAUSE = 0.01
+
+
+class _End:
+    """What is known of the end of this process."""
+
+    mpi: Any = None  # where pyccl ends MPI
+    process = 0
+    forgone = False
+    broken = False
+    peers: tuple[tuple[int, str], ...] | None = None  # pid and start of the node's other ranks; None: not all use pyccl
+
+
+_end = _End()
+
+
+def take_over(mpi: Any) -> None:
+    """Let pyccl end MPI instead of mpi4py."""
+    prepare_mpi_end(mpi.__file__)
+    _end.mpi, _end.process = mpi, os.getpid()
+
+
+def forgo() -> None:
+    """Leave MPI_Finalize out: somebody who has died would be waited for."""
+    forgo_mpi_end()
+    _end.forgone = True
+
+
+def broken() -> None:
+    """Be less patient: a communicator has ended badly."""
+    _end.broken = True
+
+
+def expect(pids: Iterable[int]) -> None:
+    """Note the processes of this node, when a communicator of all of MPI's ranks has been made."""
+    _end.peers = tuple((pid, _begun(pid)) for pid in pids if pid != os.getpid())
+
+
+def _begun(pid: int) -> str:
+    """Return when a process began, which tells it from a later one of the same number; "" if there is none."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[19]
+    return ""
+
+
+def meet() -> None:
+    """Wait until all ranks have come to their end, or somebody has not lived to see it: then MPI is left as it is."""
+    if _end.mpi is None or _end.peers is None or _end.forgone or _end.process != os.getpid():
+        return
+    if not _end.mpi.Is_initialized() or _end.mpi.Is_finalized():
+        return
+    try:
+        if not _all_came(_end.mpi.COMM_WORLD.Ibarrier(), _end.peers):
+            forgo()
+    except _end.mpi.Exception:
+        forgo()
+    except BaseException:
+        forgo()
+        raise
+
+
+def _all_came(request: Any, peers: tuple[tuple[int, str], ...]) -> bool:
+    handles: list[int] = []
+    begun = time.monotonic()
+    limit = begun + PATIENCE if _end.broken else float("inf")
+    try:
+        for pid, start in peers:
+            with suppress(OSError):
+                handles.append(os.pidfd_open(pid))
+            if not start or _begun(pid) != start:
+                limit = min(limit, begun + _GRACE)
+        while not request.Test():
+            now = time.monotonic()
+            if now > limit:
+                return False
+            if select.select(handles, [], [], min(_PAUSE, (now - begun) / 4))[0]:
+                limit = min(limit, now + _GRACE)
+                time.sleep(_PAUSE)  # `select` no longer does
+        return True
+    finally:
+        for handle in handles:
+            os.close(handle)

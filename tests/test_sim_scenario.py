@@ -1,0 +1,122 @@
+"""Scenario files: read, written, refused with the line and what to write instead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pyccl.errors import ConfigError
+from pyccl.sim.scenario import Scenario
+from tests import training
+
+GOOD = """\
+# A comment.
+[cluster]
+topology = "switch"
+hosts = 4
+nic = "10 GB/s"
+latency = "1 us"
+
+[model]
+layers = [
+    { name = "a", forward = "100 ms", backward = "200 ms", nbytes = "1 MB" },
+    { name = "b", forward = "300 ms", backward = "400 ms", nbytes = "2 MB" },
+]
+batch = 10
+
+[workers]
+compute = "lognormal(cv=0.1)"
+slow = { 3 = 2.0 }
+
+[training]
+strategy = "fake(extra=0.5)"
+steps = 4
+seed = 7
+
+[plan]
+samples = 1000
+workers = [4, 8]
+deadline = "2 h"
+"""
+
+
+def load(tmp_path: Path, text: str) -> Scenario:
+    (tmp_path / "s.toml").write_text(text)
+    return Scenario.load(tmp_path / "s.toml")
+
+
+def test_a_scenario_is_read_and_run(tmp_path: Path) -> None:
+    scenario = load(tmp_path, GOOD)
+    assert (scenario.cluster.size, scenario.model.nbytes, scenario.steps, scenario.seed) == (4, 3_000_000, 4, 7)
+    assert scenario.plan == {"samples": 1000, "workers": [4, 8], "deadline": 7200.0}
+    result = scenario.run()
+    assert result.job.steps == 4
+    assert result.job.seed == 7
+    assert scenario.run("fake", steps=2, seed=1).job.steps == 2
+
+
+def test_a_scenario_is_written_as_it_is_read(tmp_path: Path) -> None:
+    scenario = load(tmp_path, GOOD)
+    again = load(tmp_path, scenario.to_toml())
+    assert again == scenario
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("[workers]", "[worker]", 15, "a scenario has no 'worker'; did you mean 'workers'?"),
+        ("hosts = 4", "host = 4", 4, "did you mean 'hosts'"),
+        ("hosts = 4", "hosts = 99999999", 4, "at most 4194304"),
+        ("hosts = 4", "hosts = 4000000\ngpus_per_host = 2", 5, "at most 4194304"),
+        ('nic = "10 GB/s"', "nic = 10e9", 5, "write for example '200 Gbit/s'"),
+        ('nic = "10 GB/s"', 'nic = "0 GB/s"', 5, "must be above 0"),
+        ("batch = 10", "batch = 0", 13, "batch must be a whole number"),
+        ('"100 ms"', "0.1", 10, "has no unit"),
+        ('forward = "100 ms"', 'fwd = "100 ms"', 10, "has no 'fwd'; did you mean 'forward'"),
+        ("slow = { 3 = 2.0 }", "slow = { 4 = 2.0 }", 17, "rank 4 is not in [0, 4)"),
+        ("slow = { 3 = 2.0 }", "slow = { three = 2.0 }", 17, "is no rank"),
+        ("slow = { 3 = 2.0 }", "slow = { 3 = -2.0 }", 17, "above 0"),
+        ("lognormal", "lognorml", 16, "lognormal"),
+        ("strategy =", "strateg =", 20, "did you mean 'strategy'"),
+        ("fake(extra=0.5)", "fake(extr=0.5)", 20, "did you mean 'extra'"),
+        ("steps = 4", "steps = 4.5", 21, "whole number of at least 1"),
+        ("steps = 4", "steps = 1000000000", 21, "at most"),
+        ("seed = 7", "seed = -7", 22, "at least 0"),
+        ("samples = 1000", "epochs = 3", 25, "needs dataset"),
+        ("samples = 1000", "samples = 1\nnoise = 3\nleast_steps = 4", 26, "either samples or noise"),
+        ('deadline = "2 h"', "deadline = 2", 27, "write for example"),
+        ("[plan]", "[[plan]]", 24, "plan must be a section: write [plan]"),
+        ("[plan]", '[plan]\nstrategies = ["fke"]', 25, "did you mean 'fake'"),
+        ("[training]", "[training]\nx = [", 21, "not TOML"),
+    ],
+)  # fmt: skip
+def test_bad_input(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+    text = GOOD.replace(old, new, 1)
+    assert text != GOOD
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert re.search(rf"s\.toml:{line}: .*{re.escape(says)}", str(caught.value)), caught.value
+
+
+@pytest.mark.parametrize("section", ["cluster", "model", "training"])
+def test_what_is_missing(tmp_path: Path, section: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"no section [{section}]; add one")):
+        load(tmp_path, re.sub(rf"\[{section}\].*?\n\n", "", GOOD, flags=re.DOTALL))
+
+
+def test_a_file_of_empty_lines_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no section"):
+        load(tmp_path, "\n" * (1 << 20))
+    with pytest.raises(ConfigError, match="a scenario has no 'x'"):
+        load(tmp_path, "\n" * (1 << 19) + "[x]" + " \n" * (1 << 17))
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="longer than 1048576 bytes"):
+        load(tmp_path, GOOD + "#" * (1 << 21))
+
+
+def test_the_fake_strategy_is_what_the_tests_think() -> None:
+    assert training.Fake().extra == 0.25
