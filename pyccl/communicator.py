@@ -26,6 +26,7 @@ from pyccl.programs import build_program
 from pyccl.registration import RegisteredMemory, Registrations
 from pyccl.same import compare, digests
 from pyccl.shared_bootstrap import SharedBootstrap
+from pyccl.splitting import Members, part, split_through
 from pyccl.survivors import Regroup, regroup_mpi
 from pyccl.tracing import TraceFile
 from pyccl.tuning import Tuning
@@ -111,6 +112,8 @@ class Communicator(Ending, RegisteredMemory, Observed):
         self._registrations = Registrations(self._core)
         self._regroup = None if several else Regroup(m.notes, self.rank, self.size, self._core.gone, self._timeout)
         self._shrunk = False
+        if isinstance(bootstrap, Members):
+            bootstrap = bootstrap.lasting()
         if isinstance(bootstrap, (MpiBootstrap, SharedBootstrap)):
             bootstrap.on_wait = self._core.look  # a death ends these waits, too
         if isinstance(bootstrap, MpiBootstrap) and bootstrap.everybody:
@@ -179,10 +182,13 @@ class Communicator(Ending, RegisteredMemory, Observed):
         with self._refusing():
             color, key = split_arguments(color, key)
         self._core.agree_to_split(-1.0)
-        child = self._bootstrap.split(color, key)
-        if child is None:
-            return None
-        return self._rebuild(child)
+        ranks = part(self, color, key)
+        try:
+            mpi = None if self._regroup is not None else self._bootstrap.split(color, key)
+        except BaseException as error:
+            self._core.abort(f"split: {type(error).__name__}: {error}")  # others may be past it; a known reason stays
+            raise
+        return split_through(Members(self, ranks, mpi), self._rebuild, Communicator.close, self._core)
 
     def shrink(self, timeout: float | None = None) -> Communicator:
         """Return a new communicator of the ranks that are left. Collective among those; this one stays broken.

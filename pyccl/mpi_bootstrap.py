@@ -12,7 +12,7 @@ import time
 from array import array
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pyccl import farewell
 from pyccl.errors import CommError, ConfigError, Timeout
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MpiBootstrap", "import_mpi"]
 
+T = TypeVar("T")
 TIMEOUT = 300.0
 MAX_MESSAGE = 1 << 30
 # Payloads up to this size travel in one MPI call: a collective of 8 ranks on 2 cores may cost milliseconds.
@@ -160,6 +161,7 @@ class MpiBootstrap:
         self._owned: list[MPI.Intracomm] = []
         self._remote: _core.MpiRemote | None = None
         self._unfinished: MPI.Request | None = None
+        self._stuck = False  # in a call that a thread is left with
         self.on_wait: Callable[[], None] | None = None  # called at least every 50 ms of a wait; may raise
 
     def allgather(self, data: bytes) -> list[bytes]:
@@ -186,7 +188,7 @@ class MpiBootstrap:
         if self.size == 1:  # nothing to divide, and COMM_SELF stays COMM_SELF
             return None if color is None else MpiBootstrap(self._comm, timeout=self._timeout)
         self.barrier()  # Split has no deadline of its own: let a missing rank be noticed here
-        comm = self._comm.Split(self._mpi.UNDEFINED if color is None else color, key)
+        comm = self._apart("split", lambda: self._comm.Split(self._mpi.UNDEFINED if color is None else color, key))
         return None if comm == self._mpi.COMM_NULL else self._child(comm)
 
     def _child(self, comm: MPI.Comm) -> MpiBootstrap:
@@ -231,7 +233,7 @@ class MpiBootstrap:
         if self._remote is None and self.size > 1:
             self.barrier()  # as in split
             # A communicator of our own: no message of the caller's can meet ours, and errors return whatever his do.
-            private = self._comm.Dup()
+            private = self._apart("dup", self._comm.Dup)
             self._owned.append(private)
             private.Set_errhandler(self._mpi.ERRORS_RETURN)
             self._remote = self._connect(private)
@@ -252,12 +254,30 @@ class MpiBootstrap:
         )
 
     def close(self) -> None:
-        if self._mpi.Is_finalized() or self._unfinished is not None:
+        if self._mpi.Is_finalized() or self._unfinished is not None or self._stuck:
             return
         if self._remote is not None and self._remote.pending:
             return  # freeing a communicator in use could block; a leaked one cannot
         while self._owned:
             self._owned.pop().Free()
+
+    def _apart(self, what: str, call: Callable[[], T]) -> T:
+        from pyccl.apart import run_apart
+
+        if not self.thread_multiple:
+            return call()
+        end = time.monotonic() + self._timeout
+
+        def look() -> None:
+            if self.on_wait is not None:
+                self.on_wait()
+            if time.monotonic() > end:
+                raise Timeout(f"bootstrap {what}: not all {self.size} ranks came within {self._timeout:g} s")
+
+        self._stuck = True
+        comm = run_apart(call, look)
+        self._stuck = False
+        return comm
 
     def _finish(self, what: str, start: Callable[[], MPI.Request]) -> None:
         """Run a collective to its end, sleeping rather than spinning: its peers may share this core."""
@@ -265,9 +285,9 @@ class MpiBootstrap:
             raise CommError(f"bootstrap {what}: an earlier collective of this communicator has not finished")
         deadline = time.monotonic() + self._timeout
         try:
-            self._unfinished = start()  # keeps the buffers alive if we leave early
+            self._unfinished = request = start()  # keeps the buffers alive if we leave early
             for attempt in itertools.count():
-                if self._unfinished.Test():
+                if request.Test():
                     break
                 if self.on_wait is not None and attempt % 50 == 49:
                     self.on_wait()

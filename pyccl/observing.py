@@ -9,7 +9,7 @@ from functools import partial
 from pyccl import _core
 from pyccl.config import Settings
 from pyccl.flight import FlightRecord, caller, records
-from pyccl.tracing import CAPACITY, TraceFile, write_on_signal
+from pyccl.tracing import CAPACITY, TraceFile, tell_on_signal
 
 __all__ = ["Observed", "observe"]
 
@@ -44,7 +44,7 @@ def observe(core: _core.Communicator, settings: Settings, identity: str, rank: i
     if settings.trace is not None:
         core.flight_reset(CAPACITY)
         trace = TraceFile(settings.trace, core, identity, rank, size)
-        write_on_signal(trace)
+    tell_on_signal(core, rank, trace)
     known = settings.trace is not None or settings.debug
     stalled, failed = partial(_stalled, rank), partial(_failed, rank, weakref.ref(core), trace)
     core.observe(settings.stall, known, settings.debug, caller, stalled, failed)

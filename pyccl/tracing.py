@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -20,10 +21,11 @@ from pyccl import _core
 from pyccl.errors import ConfigError
 from pyccl.flight import records
 
-__all__ = ["CAPACITY", "FORMAT", "VERSION", "TraceFile", "write_on_signal"]
+__all__ = ["CAPACITY", "FORMAT", "VERSION", "TraceFile", "tell_on_signal"]
 
 FORMAT, VERSION = "pyccl-trace", 1
 CAPACITY = 1 << 16  # operations; 64 bytes each
+_SHOWN = 32  # operations of a communicator without a trace, at a signal
 
 
 class TraceFile:
@@ -102,22 +104,30 @@ class TraceFile:
         os.close(self._fd)
 
 
-class _WriteOnSignal:
+class _TellOnSignal:
     """A signal handler. Long waits look at signals, so that it runs in a rank that hangs in pyccl, too."""
 
     def __init__(self) -> None:
-        self.traces: weakref.WeakSet[TraceFile] = weakref.WeakSet()
+        self.cores: weakref.WeakKeyDictionary[_core.Communicator, tuple[int, TraceFile | None]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        for trace in list(self.traces):
-            trace.write("signal")
+        for core, (rank, trace) in list(self.cores.items()):
+            if trace is not None:
+                trace.write("signal")
+                continue
+            last = records(core.flight()[-_SHOWN:])
+            lines = [f"pyccl: rank {rank}: the last {len(last)} operations, oldest first", *map(str, last)]
+            with suppress(OSError):  # nobody reads stderr any more
+                os.write(2, "".join(f"{line}\n" for line in lines).encode())
 
 
-def write_on_signal(trace: TraceFile) -> None:
-    """Write `trace` at SIGUSR2, unless the program uses that signal itself."""
+def tell_on_signal(core: _core.Communicator, rank: int, trace: TraceFile | None) -> None:
+    """At SIGUSR2 write `trace`, or the last operations to stderr, unless the program uses that signal itself."""
     handler = signal.getsignal(signal.SIGUSR2)
     if handler is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
-        handler = _WriteOnSignal()
+        handler = _TellOnSignal()
         signal.signal(signal.SIGUSR2, handler)
-    if isinstance(handler, _WriteOnSignal):
-        handler.traces.add(trace)
+    if isinstance(handler, _TellOnSignal):
+        handler.cores[core] = rank, trace
