@@ -180,7 +180,7 @@ std::int64_t Communicator::Verdict::write(char* message) const {
 std::int64_t Communicator::Verdict::read(const char* message, std::int64_t length) {
   constexpr auto kLeast = static_cast<std::int64_t>(offsetof(Verdict, b));
   *this = {};
-  if (length >= kLeast) std::memcpy(this, message, kLeast);
+  if (length >= kLeast) std::memcpy(static_cast<void*>(this), message, kLeast);
   if (told < kLeast || told > static_cast<std::int64_t>(sizeof *this) || told > length) {
     throw TransportError("a word of agreement is cut short");
   }
