@@ -83,8 +83,9 @@ def test_goals() -> None:
     assert plan(epochs).rows[0].seconds == pytest.approx(by_samples)
     noise = scenario().with_(plan={"noise": 40.0, "least_steps": 100.0})
     assert plan(noise).rows[0].seconds == pytest.approx(200 * 1.5)
-    with pytest.raises(ConfigError, match="needs a goal"):
-        plan(scenario().with_(plan={}))
+    own = scenario().with_(plan={})  # its own job: every device takes its batch in every step
+    samples = own.steps * own.model.batch * own.cluster.size
+    assert plan(own).rows[0].seconds == pytest.approx(plan(scenario(samples=samples)).rows[0].seconds)
 
 
 def test_what_cannot_run_is_told() -> None:

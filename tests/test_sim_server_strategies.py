@@ -199,3 +199,21 @@ def test_a_federation_waits_for_somebody_to_come() -> None:
     always = simulate(switch(201), MODEL, "fedbuff:1(concurrency=1)", steps=200).run
     assert run.makespan > 2 * always.makespan
     assert run.updates == 200
+
+
+def test_asynchronous_workers_are_counted_while_all_work() -> None:
+    """Every worker takes as many steps; its throughput is the sum of their rates, not that of the slowest's tail."""
+    model = Model("small", [Layer("all", 1 / 3, 2 / 3, 8)], batch=1)
+    cluster = Cluster.switch(hosts=5, nic="10 GB/s", latency="0 s")
+    rates = {
+        name: simulate(cluster, model, name, workers=Workers(slow={3: 2.0}), steps=50).throughput
+        for name in ("ps_async", "ssp:3", "ps_sync")
+    }
+    assert rates["ps_async"] == pytest.approx(3.5, rel=1e-3)
+    assert rates["ps_sync"] == pytest.approx(2.0, rel=1e-3)
+    assert rates["ps_sync"] <= rates["ssp:3"] <= 1.1 * rates["ps_sync"]  # absorbs jitter, no persistent straggler
+
+
+def test_a_seed_has_64_bits() -> None:
+    with pytest.raises(ConfigError, match="seed must be a whole number"):
+        simulate(switch(2), MODEL, "ps_sync", seed=-1)

@@ -96,7 +96,12 @@ class Scenario:
                 raise SettingError("training", "strategy is missing; write for example strategy = 'ring'")
             if training.get("steps", 1) > MOST_STEPS:
                 raise SettingError("steps", f"steps must be at most {MOST_STEPS}, got {training['steps']}")
-            parse(training["strategy"])
+            try:
+                parse(training["strategy"])
+            except ConfigError as error:
+                raise SettingError("strategy", str(error)) from None
+        with _Place(path, text, "failures", read_sections["failures"]):
+            Workers(**read_sections["failures"])  # so that an error is placed in the section that it is of
         with _Place(path, text, "workers", document.get("workers")):
             workers = make_workers(read_sections, cluster)
         with _Place(path, text, "recovery", document.get("recovery")):
@@ -140,7 +145,8 @@ class _Place:
 
     def __init__(self, path: str, text: str, section: str, given: Any) -> None:
         self.path, self.text, self.section = path, text, section
-        self.keys = list(given) if isinstance(given, Mapping) else []
+        self.given = given if isinstance(given, Mapping) else {}
+        self.keys = list(self.given)
 
     def __enter__(self) -> None:
         pass
@@ -151,9 +157,11 @@ class _Place:
             raise ConfigError(f"{self.path}:{line_of(self.text, key, self.section)}: {error}") from None
 
     def _named(self, message: str) -> str:
-        """Return the first setting that a message names."""
+        """Return the first setting that a message names, or whose value it cites."""
         words = re.findall(r"\w+", message)
-        return next((word for word in words if word in self.keys), self.section)
+        named = next((word for word in words if word in self.keys), None)
+        cited = (key for key, value in self.given.items() if isinstance(value, str) and repr(value) in message)
+        return named or next(cited, self.section)
 
 
 def make_workers(sections: Mapping[str, Mapping[str, Any]], cluster: Cluster) -> Workers | None:

@@ -81,9 +81,11 @@ class Result:
         low, median, p90, p99, high = np.quantile(self.step_times, (0, 0.5, 0.9, 0.99, 1)).tolist()
         return {"mean": self.step_time, "median": median, "p90": p90, "p99": p99, "min": low, "max": high}
 
-    @property
+    @cached_property
     def throughput(self) -> float:
-        """Useful samples per second."""
+        """Useful samples per second; of asynchronous workers until the first has done its steps."""
+        if (rate := pace.together(self.job, self.run)) is not None:
+            return rate
         return self.run.samples / self.run.makespan if self.run.makespan else math.inf
 
     @cached_property
