@@ -117,7 +117,7 @@ class Communicator(Ending, RegisteredMemory, Observed):
         if isinstance(bootstrap, (MpiBootstrap, SharedBootstrap)):
             bootstrap.on_wait = self._core.look  # a death ends these waits, too
         if isinstance(bootstrap, MpiBootstrap) and bootstrap.everybody:
-            farewell.expect(m.pids)
+            farewell.expect(bootstrap.mpi, m.pids, self._timeout)
         traces = observe(self._core, settings, m.identity, self.rank, self.size)
         self._begin(self._core, bootstrap, partial(_forget, self._registrations, traces))
 

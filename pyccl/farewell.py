@@ -26,8 +26,9 @@ _PAUSE = 0.01
 class _End:
     """What is known of the end of this process."""
 
-    mpi: Any = None  # where pyccl ends MPI
+    mpi: Any = None
     process = 0
+    timeout = 0.0  # seconds
     forgone = False
     broken = False
     peers: tuple[tuple[int, str], ...] | None = None  # pid and start of the node's other ranks; None: not all use pyccl
@@ -39,7 +40,6 @@ _end = _End()
 def take_over(mpi: Any) -> None:
     """Let pyccl end MPI instead of mpi4py."""
     prepare_mpi_end(mpi.__file__)
-    _end.mpi, _end.process = mpi, os.getpid()
 
 
 def forgo() -> None:
@@ -53,8 +53,12 @@ def broken() -> None:
     _end.broken = True
 
 
-def expect(pids: Iterable[int]) -> None:
-    """Note the processes of this node, when a communicator of all of MPI's ranks has been made."""
+def expect(mpi: Any, pids: Iterable[int], timeout: float) -> None:
+    """Note the processes of this node, when a communicator of all of MPI's ranks has been made.
+
+    All of them meet then, whoever ends MPI on each: a barrier that some leave out would hold the others.
+    """
+    _end.mpi, _end.process, _end.timeout = mpi, os.getpid(), timeout
     _end.peers = tuple((pid, _begun(pid)) for pid in pids if pid != os.getpid())
 
 
@@ -66,7 +70,11 @@ def _begun(pid: int) -> str:
 
 
 def meet() -> None:
-    """Wait until all ranks have come to their end, or somebody has not lived to see it: then MPI is left as it is."""
+    """Wait until all ranks have come to their end, or somebody has not lived to see it: then MPI is left as it is.
+
+    After the communicator's timeout MPI_Finalize is entered all the same: others may be in one that the program has
+    called itself.
+    """
     if _end.mpi is None or _end.peers is None or _end.forgone or _end.process != os.getpid():
         return
     if not _end.mpi.Is_initialized() or _end.mpi.Is_finalized():
@@ -84,19 +92,19 @@ def meet() -> None:
 def _all_came(request: Any, peers: tuple[tuple[int, str], ...]) -> bool:
     handles: list[int] = []
     begun = time.monotonic()
-    limit = begun + PATIENCE if _end.broken else float("inf")
+    limit, late = (begun + PATIENCE, False) if _end.broken else (begun + _end.timeout, True)
     try:
         for pid, start in peers:
             with suppress(OSError):
                 handles.append(os.pidfd_open(pid))
             if not start or _begun(pid) != start:
-                limit = min(limit, begun + _GRACE)
+                limit, late = min(limit, begun + _GRACE), False
         while not request.Test():
             now = time.monotonic()
             if now > limit:
-                return False
+                return late
             if select.select(handles, [], [], min(_PAUSE, (now - begun) / 4))[0]:
-                limit = min(limit, now + _GRACE)
+                limit, late = min(limit, now + _GRACE), False
                 time.sleep(_PAUSE)  # `select` no longer does
         return True
     finally:

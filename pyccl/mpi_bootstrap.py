@@ -197,6 +197,11 @@ class MpiBootstrap:
         return child
 
     @property
+    def mpi(self) -> Any:
+        """The module mpi4py.MPI."""
+        return self._mpi
+
+    @property
     def everybody(self) -> bool:
         """Whether these are all of MPI's ranks."""
         return bool(self._comm == self._mpi.COMM_WORLD)

@@ -42,6 +42,20 @@ def test_a_rank_that_is_late_is_waited_for() -> None:
     assert run.stdout.count("at the end") == 3
 
 
+def test_a_rank_that_ends_mpi_itself_holds_nobody() -> None:
+    """It waits for the others in MPI_Finalize, not in their barrier; they go there after the timeout, 2 s."""
+    mpi.mpirun(
+        START + "if comm.rank == 1:\n    comm.close()\n    from mpi4py import MPI\n    MPI.Finalize()", 3, timeout=30
+    )
+
+
+def test_who_ends_mpi_makes_no_difference() -> None:
+    """mpi4py does on the rank that has loaded it before pyccl."""
+    rank = "int(os.environ.get('PMI_RANK') or os.environ['OMPI_COMM_WORLD_RANK'])"
+    code = f"import os\nif {rank} == 1:\n    import mpi4py.MPI\n"
+    mpi.mpirun(code + START.replace("timeout=2", "timeout=60"), 3, timeout=30)
+
+
 @pytest.mark.parametrize("command", [("-c",), ("-m", "pyccl.launch", "-c")])
 def test_who_stands_still_holds_nobody(command: tuple[str, ...]) -> None:
     if mpi.launcher().mpi != "mpich":

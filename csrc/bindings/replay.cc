@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/columns.h"
 #include "sim/graph_run.h"
 
 namespace py = pybind11;
@@ -16,12 +17,12 @@ using namespace pybind11::literals;
 namespace pyccl::bindings {
 namespace {
 
-template <class T> using Array = py::array_t<T, 0>;
+template <class T> using Strided = py::array_t<T, 0>;
 
 template <class T> sim::View<T> view(const py::object& columns, const char* name, py::ssize_t count) {
   const py::object value = columns.attr(name);
-  if (!py::isinstance<Array<T>>(value)) throw py::type_error(std::string(name) + " has the wrong dtype");
-  const auto array = py::reinterpret_borrow<Array<T>>(value);
+  if (!py::isinstance<Strided<T>>(value)) throw py::type_error(std::string(name) + " has the wrong dtype");
+  const auto array = py::reinterpret_borrow<Strided<T>>(value);
   const auto item = static_cast<py::ssize_t>(sizeof(T));
   if (array.ndim() != 1 || array.shape(0) != count) throw py::value_error(std::string(name) + " has the wrong shape");
   if (count > 1 && array.strides(0) != 0 && array.strides(0) != item)
@@ -114,10 +115,7 @@ py::dict replay(const py::list& columns, const Groups& groups, int size, const p
   s.spans = spans;
   s.most_events = most_events;
   s.most_memory = most_memory;
-  s.look_up = [] {
-    const py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  };
+  s.look_up = look_up;
   check_ways(s.ways, size);
   sim::ReplayOutcome out;
   {

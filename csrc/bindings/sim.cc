@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "bindings/columns.h"
 #include "sim/network.h"
 #include "sim/payload.h"
 #include "sim/schedule_run.h"
@@ -20,15 +21,7 @@ using namespace pybind11::literals;
 namespace pyccl::bindings {
 namespace {
 
-template <class T> using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 using Tables = std::vector<Array<std::int32_t>>;
-
-template <class T> std::vector<T> vector_of(const Array<T>& array) {
-  return {array.data(), array.data() + array.size()};
-}
-template <class T> py::array_t<T> array_of(const std::vector<T>& values) {
-  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
-}
 
 std::vector<std::vector<Step>> decode(const Tables& tables, int size, int nchunks) {
   std::vector<std::vector<Step>> ranks;
@@ -64,10 +57,7 @@ py::tuple run(const sim::Play& play, const Array<double>& latency, const Array<s
   s.terms.gamma = gamma;
   s.terms.folded = folded;
   s.most_events = most_events;
-  s.look_up = [] {
-    const py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  };
+  s.look_up = look_up;
   s.routes.links.assign(links.data(), links.data() + links.size());
   check_length(s.terms.chunk_bytes.size(), play.nchunks, "chunk_bytes");
   check_length(s.starts.size(), play.size, "starts");

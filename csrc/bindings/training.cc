@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/columns.h"
 #include "policy/rule.h"
 #include "sim/draws.h"
 #include "sim/flow_wires.h"
@@ -25,14 +26,6 @@ using namespace pybind11::literals;
 namespace pyccl::bindings {
 namespace {
 
-template <class T> using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
-
-template <class T> std::vector<T> vector_of(const Array<T>& array) {
-  return {array.data(), array.data() + array.size()};
-}
-template <class T> py::array_t<T> array_of(const std::vector<T>& values) {
-  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
-}
 /// One member of every row, as a column.
 template <class T, class Row, class Of> py::array_t<T> column(const std::vector<Row>& rows, Of&& of) {
   py::array_t<T> out(static_cast<py::ssize_t>(rows.size()));
@@ -171,10 +164,7 @@ py::dict train(policy::Rule& rule, sim::Wires& wires, const Seconds& seconds, si
   s.trace_rounds = trace_rounds;
   s.most_rows = most_rows;
   s.most_events = most_events;
-  s.look_up = [] {
-    const py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  };
+  s.look_up = look_up;
   if (clients == nullptr ? s.clients != s.slots : clients->clients() != s.clients)
     throw py::value_error("seconds has another number of workers");
   if (!s.starts.empty() && s.starts.size() != s.slots) throw py::value_error("starts needs one entry per worker");

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.model import Model
+from pyccl.sim.workers import Workers
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,8 +30,8 @@ class Job:
     ----------
     cluster : Cluster
     model : Model
-    workers : Workers
-        How fast each is, and when it fails.
+    workers : Workers or None
+        How fast each is, and when it fails; None: all alike.
     steps : int
         Iterations of each worker.
     seed : int
@@ -40,7 +41,7 @@ class Job:
 
     cluster: Cluster
     model: Model
-    workers: Any
+    workers: Workers | None
     steps: int = 100
     seed: int = 0
     trace_steps: int = 0

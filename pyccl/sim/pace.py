@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pyccl.sim.distributions import Distribution
 from pyccl.sim.job import Floats, Job, Run
 
 
@@ -13,6 +14,7 @@ def alone(job: Job) -> float:
     if job.workers is None:
         return base
     compute = job.workers.compute
+    assert isinstance(compute, Distribution)
     return float(compute.mean() * (base if compute.relative else 1.0))
 
 

@@ -100,9 +100,7 @@ class Scenario:
                 parse(training["strategy"])
             except ConfigError as error:
                 raise SettingError("strategy", str(error)) from None
-        with _Place(path, text, "failures", read_sections["failures"]):
-            Workers(**read_sections["failures"])  # so that an error is placed in the section that it is of
-        with _Place(path, text, "workers", document.get("workers")):
+        with _Place(path, text, "workers", document.get("workers"), failures=document.get("failures")):
             workers = make_workers(read_sections, cluster)
         with _Place(path, text, "recovery", document.get("recovery")):
             recovery = make_recovery(read_sections["recovery"], workers)
@@ -141,12 +139,16 @@ class Scenario:
 
 
 class _Place:
-    """Adds file and line to the errors of a section."""
+    """Adds file and line to the errors of a section, or of several that make one thing."""
 
-    def __init__(self, path: str, text: str, section: str, given: Any) -> None:
+    def __init__(self, path: str, text: str, section: str, given: Any, **more: Any) -> None:
         self.path, self.text, self.section = path, text, section
-        self.given = given if isinstance(given, Mapping) else {}
-        self.keys = list(self.given)
+        # Of each setting its section and value.
+        self.given = {
+            key: (name, value)
+            for name, settings in {section: given, **more}.items() if isinstance(settings, Mapping)
+            for key, value in settings.items()
+        }  # fmt: skip
 
     def __enter__(self) -> None:
         pass
@@ -154,13 +156,14 @@ class _Place:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ConfigError):
             key = error.key if isinstance(error, SettingError) else self._named(str(error))
-            raise ConfigError(f"{self.path}:{line_of(self.text, key, self.section)}: {error}") from None
+            section, _ = self.given.get(key, (self.section, None))
+            raise ConfigError(f"{self.path}:{line_of(self.text, key, section)}: {error}") from None
 
     def _named(self, message: str) -> str:
         """Return the first setting that a message names, or whose value it cites."""
         words = re.findall(r"\w+", message)
-        named = next((word for word in words if word in self.keys), None)
-        cited = (key for key, value in self.given.items() if isinstance(value, str) and repr(value) in message)
+        named = next((word for word in words if word in self.given), None)
+        cited = (key for key, (_, value) in self.given.items() if isinstance(value, str) and repr(value) in message)
         return named or next(cited, self.section)
 
 
