@@ -144,7 +144,7 @@ class MpiBootstrap:
     def __init__(
         self, comm: MPI.Intracomm | None = None, *, timeout: float = TIMEOUT, max_message: int = MAX_MESSAGE
     ) -> None:
-        self._mpi = mpi = import_mpi()
+        self.mpi = mpi = import_mpi()
         _check_state(mpi)
         _check_library(mpi)
         if comm is not None and not isinstance(comm, mpi.Comm):
@@ -165,7 +165,7 @@ class MpiBootstrap:
         self.on_wait: Callable[[], None] | None = None  # called at least every 50 ms of a wait; may raise
 
     def allgather(self, data: bytes) -> list[bytes]:
-        byte = self._mpi.BYTE
+        byte = self.mpi.BYTE
         record = len(data).to_bytes(LENGTH, "little") + data[:INLINE].ljust(INLINE, b"\0")
         step = len(record)
         records = bytearray(step * self.size)
@@ -188,8 +188,8 @@ class MpiBootstrap:
         if self.size == 1:  # nothing to divide, and COMM_SELF stays COMM_SELF
             return None if color is None else MpiBootstrap(self._comm, timeout=self._timeout)
         self.barrier()  # Split has no deadline of its own: let a missing rank be noticed here
-        comm = self._apart("split", lambda: self._comm.Split(self._mpi.UNDEFINED if color is None else color, key))
-        return None if comm == self._mpi.COMM_NULL else self._child(comm)
+        comm = self._apart("split", lambda: self._comm.Split(self.mpi.UNDEFINED if color is None else color, key))
+        return None if comm == self.mpi.COMM_NULL else self._child(comm)
 
     def _child(self, comm: MPI.Comm) -> MpiBootstrap:
         child = MpiBootstrap(cast("MPI.Intracomm", comm), timeout=self._timeout, max_message=self._max_message)
@@ -197,19 +197,14 @@ class MpiBootstrap:
         return child
 
     @property
-    def mpi(self) -> Any:
-        """The module mpi4py.MPI."""
-        return self._mpi
-
-    @property
     def everybody(self) -> bool:
         """Whether these are all of MPI's ranks."""
-        return bool(self._comm == self._mpi.COMM_WORLD)
+        return bool(self._comm == self.mpi.COMM_WORLD)
 
     @property
     def survives(self) -> bool:
         """Whether this MPI can make a communicator of those whom a death has left."""
-        return self._mpi.Get_library_version().startswith("Open MPI v") and hasattr(self._comm, "Shrink")
+        return self.mpi.Get_library_version().startswith("Open MPI v") and hasattr(self._comm, "Shrink")
 
     def shrink(self, end: float) -> MpiBootstrap:
         """Return the ranks that live, in order; collective among them, until the monotonic time `end`."""
@@ -228,8 +223,8 @@ class MpiBootstrap:
                     if time.monotonic() > end:
                         raise Timeout("shrink: a rank that lives did not come in time")
                     time.sleep(1e-4)
-            except self._mpi.Exception as error:
-                if error.Get_error_class() != self._mpi.ERR_PROC_FAILED:
+            except self.mpi.Exception as error:
+                if error.Get_error_class() != self.mpi.ERR_PROC_FAILED:
                     raise CommError(f"shrink: {error}") from error
             else:
                 return flag[0] == 1  # with a death that somebody has not acknowledged, all try again
@@ -240,14 +235,14 @@ class MpiBootstrap:
             # A communicator of our own: no message of the caller's can meet ours, and errors return whatever his do.
             private = self._apart("dup", self._comm.Dup)
             self._owned.append(private)
-            private.Set_errhandler(self._mpi.ERRORS_RETURN)
+            private.Set_errhandler(self.mpi.ERRORS_RETURN)
             self._remote = self._connect(private)
         return self._remote
 
     def _connect(self, comm: MPI.Intracomm) -> _core.MpiRemote:
         from pyccl import _core
 
-        mpi = self._mpi
+        mpi = self.mpi
         return _core.MpiRemote(
             library=mpi.__file__,
             handle_bytes=mpi._sizeof(comm),
@@ -259,7 +254,7 @@ class MpiBootstrap:
         )
 
     def close(self) -> None:
-        if self._mpi.Is_finalized() or self._unfinished is not None or self._stuck:
+        if self.mpi.Is_finalized() or self._unfinished is not None or self._stuck:
             return
         if self._remote is not None and self._remote.pending:
             return  # freeing a communicator in use could block; a leaked one cannot
@@ -300,5 +295,5 @@ class MpiBootstrap:
                     raise Timeout(f"bootstrap {what}: not all {self.size} ranks came within {self._timeout:g} s")
                 time.sleep(min(1e-5 * (attempt // 20), 1e-3))
             self._unfinished = None
-        except self._mpi.Exception as error:
+        except self.mpi.Exception as error:
             raise CommError(f"bootstrap {what}: {error}") from error
