@@ -6,6 +6,12 @@ from typing import Any, NoReturn, final
 import numpy as np
 import numpy.typing as npt
 
+from pyccl._core_server import SparseInitializer as SparseInitializer
+from pyccl._core_server import SparseOptimizer as SparseOptimizer
+from pyccl._core_server import SparseTable as SparseTable
+from pyccl._core_server import sparse_partition as sparse_partition
+from pyccl._core_server import sparse_shard_of as sparse_shard_of
+from pyccl._core_server import sparse_sum as sparse_sum
 from pyccl._core_simulation import PolicyRule as PolicyRule
 from pyccl._core_simulation import PolicyVerdict as PolicyVerdict
 from pyccl._core_simulation import SimDistribution as SimDistribution
