@@ -9,8 +9,7 @@
 namespace pyccl::server {
 namespace {
 
-constexpr std::uint32_t kLine = 32;   // counters of a cache line
-constexpr std::int64_t kWindow = 10;  // additions per counter between two halvings
+constexpr std::uint32_t kLine = 32;  // counters of a cache line
 
 }  // namespace
 
@@ -45,7 +44,7 @@ std::int64_t Admission::count(std::int64_t id) {
   if (least < UINT16_MAX) {
     for (std::uint16_t* counter : mine) *counter = std::max<std::uint16_t>(*counter, least + 1);
   }
-  if (++additions_ >= kWindow * static_cast<std::int64_t>(counts_.size())) {
+  if (++additions_ >= static_cast<std::int64_t>(counts_.size()) * after_ / 16) {
     for (std::uint16_t& counter : counts_) counter /= 2;
     additions_ = 0;
   }

@@ -12,9 +12,11 @@ struct AdmissionSetting {
   std::int64_t counters = 1 << 22;  // of 16 bits, where `after` is above 1
 };
 
-/// Counts are a count-min sketch (Cormode and Muthukrishnan 2005) with conservative update, whose counters of one id
-/// are in one cache line. It never counts too little, so an id may come early but not late; except that all counts are
-/// halved after every 10 additions per counter, or a long stream would fill it (TinyLFU, Einziger et al. 2017).
+/// Counts are a count-min sketch (Cormode and Muthukrishnan 2005) with conservative update; the counters of an id are
+/// in one cache line. An id may come early, if others share all of its counters, but not late; except that all counts
+/// are halved after every `counters` * `after` / 16 additions, or a long stream would fill the sketch (as in TinyLFU,
+/// Einziger et al. 2017). Before a halving a counter has got `after` / 4 of others on average, which an id that is
+/// admitted early must have had in all four.
 class Admission {
  public:
   static constexpr std::int64_t kMostAfter = 65535;
