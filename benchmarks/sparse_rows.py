@@ -1,4 +1,4 @@
-"""How fast a sparse table is on one core, and how much memory it takes: Zipf ids, Adagrad. Prints medians over rounds."""
+"""How fast a sparse table is on one core, and how much memory it takes: Zipf ids, Adagrad. Medians over rounds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def rate(batches: list[NDArray[np.int64]], call: Callable[[NDArray[np.int64]], o
 
 
 def show(name: str, rates: list[float]) -> None:
-    print(f"{name:34} {statistics.median(rates) / 1e6:8.2f} M rows/s  ({min(rates) / 1e6:.2f} to {max(rates) / 1e6:.2f})")
+    print(
+        f"{name:34} {statistics.median(rates) / 1e6:8.2f} M rows/s  ({min(rates) / 1e6:.2f} to {max(rates) / 1e6:.2f})"
+    )
 
 
 def fill(table: _core.SparseTable, rows: int, dim: int, batch: int) -> float:
@@ -69,8 +71,8 @@ def main() -> None:
     table = _core.SparseTable(given.dim, table_key("emb"), optimizer, Normal(0, 0.01, seed=1).native())
     show("push, rows made", [fill(table, given.rows, given.dim, given.batch)])
     taken, payload = resident() - before, given.rows * given.dim * 2 * 4
-    print(f"{given.rows} rows and state {payload / 1e9:.3f} GB, resident {taken / 1e9:.3f} GB: {taken / payload:.3f} times; "
-          f"reported {table.counts()['bytes'] / payload:.3f} times")  # fmt: skip
+    memory = f"{payload / 1e9:.3f} GB, resident {taken / 1e9:.3f} GB: {taken / payload:.3f} times"
+    print(f"{given.rows} rows and state {memory}; reported {table.counts()['bytes'] / payload:.3f} times")
 
     print(f"a request has {given.batch} ids, {np.mean([len(ids) for ids in unique]):.0f} of them unique")
     measured: dict[str, list[float]] = {}

@@ -1,6 +1,6 @@
 """What rows of a sparse table hold before their first update.
 
-A row follows from the seed, the table's name and the row's id alone: whoever makes it, and whenever, makes the same one.
+A row follows from the seed, the table's name and the row's id alone: whoever makes it makes the same one.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Initializer(ABC):
         Raises
         ------
         ValueError
-            If an id is negative or too large (the message has its position), `ids` has another number of dimensions than
-            one, or `dim` is below 1.
+            If an id is negative or too large (the message has its position), `ids` has not one dimension, or `dim` is
+            below 1.
         TypeError
             If `ids` are not integers.
 

@@ -16,7 +16,13 @@ from pyccl import _core
 ROOT = Path(__file__).resolve().parents[1]
 CPP = (".cc", ".h", ".cu")
 ROOMS = ("core", "policy", "kernels", "engine", "sim", "shm", "mpi", "comm", "server", "bindings")
-NEIGHBOURS = {"kernels": {"policy"}, "shm": {"mpi", "sim"}, "mpi": {"shm", "sim"}, "comm": {"sim"}, "server": {"comm", "sim", "mpi"}}
+NEIGHBOURS = {
+    "kernels": {"policy"},
+    "shm": {"mpi", "sim"},
+    "mpi": {"shm", "sim"},
+    "comm": {"sim"},
+    "server": {"comm", "sim", "mpi"},
+}
 # A module imports only what stands before it.
 LAYERS = (
     "_extension", "_version", "errors", "_core",
@@ -101,6 +107,9 @@ def test_the_public_list_is_the_api_page() -> None:
 
 
 def test_the_stubs_name_what_the_extension_has() -> None:
-    stubs = [ast.parse((ROOT / "pyccl" / name).read_text()) for name in ("_core.pyi", "_core_simulation.pyi", "_core_server.pyi")]
+    stubs = [
+        ast.parse((ROOT / "pyccl" / name).read_text())
+        for name in ("_core.pyi", "_core_simulation.pyi", "_core_server.pyi")
+    ]
     named = {node.name for tree in stubs for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
     assert {name for name in named if not name.startswith("_")} == {n for n in vars(_core) if not n.startswith("_")}

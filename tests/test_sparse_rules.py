@@ -218,7 +218,9 @@ def state(**changed: int) -> np.ndarray:
         (lambda t: t.import_state(Rules().table().export_state()), ValueError, "other settings"),
     ],
 )
-def test_bad_calls_change_nothing(call: Callable[[_core.SparseTable], object], error: type[Exception], text: str) -> None:
+def test_bad_calls_change_nothing(
+    call: Callable[[_core.SparseTable], object], error: type[Exception], text: str
+) -> None:
     table = Rules(max_rows=1, after=2).table()
     before = table.export_state().tobytes()
     with pytest.raises(error, match=text):
