@@ -6,12 +6,8 @@ from typing import Any, NoReturn, final
 import numpy as np
 import numpy.typing as npt
 
-from pyccl._core_server import SparseInitializer as SparseInitializer
-from pyccl._core_server import SparseOptimizer as SparseOptimizer
-from pyccl._core_server import SparseTable as SparseTable
-from pyccl._core_server import sparse_partition as sparse_partition
-from pyccl._core_server import sparse_shard_of as sparse_shard_of
-from pyccl._core_server import sparse_sum as sparse_sum
+from pyccl._core_server import ServerEndpoint as ServerEndpoint
+from pyccl._core_server import ServerMemory as ServerMemory
 from pyccl._core_simulation import PolicyRule as PolicyRule
 from pyccl._core_simulation import PolicyVerdict as PolicyVerdict
 from pyccl._core_simulation import SimDistribution as SimDistribution
@@ -29,6 +25,11 @@ from pyccl._core_simulation import sim_philox as sim_philox
 from pyccl._core_simulation import sim_replay as sim_replay
 from pyccl._core_simulation import sim_train as sim_train
 from pyccl._core_simulation import sim_uniform as sim_uniform
+from pyccl._core_sparse import SparseInitializer as SparseInitializer
+from pyccl._core_sparse import SparseTable as SparseTable
+from pyccl._core_sparse import sparse_partition as sparse_partition
+from pyccl._core_sparse import sparse_shard_of as sparse_shard_of
+from pyccl._core_sparse import sparse_sum as sparse_sum
 
 _Array = npt.NDArray[Any]
 

@@ -33,7 +33,7 @@ LAYERS = (
     "survivors", "splitting",
     "flight", "tracing", "observing", "opening",
     "methods", "ending", "operations", "point_to_point", "in_flight", "group", "explain", "runs", "registration",
-    "communicator", "world", "__init__", "bench", "launch", "trace", "doctor",
+    "communicator", "server", "world", "__init__", "bench", "launch", "trace", "doctor",
 )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_the_public_list_is_the_api_page() -> None:
 def test_the_stubs_name_what_the_extension_has() -> None:
     stubs = [
         ast.parse((ROOT / "pyccl" / name).read_text())
-        for name in ("_core.pyi", "_core_simulation.pyi", "_core_server.pyi")
+        for name in ("_core.pyi", "_core_simulation.pyi", "_core_server.pyi", "_core_sparse.pyi")
     ]
     named = {node.name for tree in stubs for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
     assert {name for name in named if not name.startswith("_")} == {n for n in vars(_core) if not n.startswith("_")}

@@ -12,6 +12,7 @@ void register_training(pybind11::module_& m);
 void register_draws(pybind11::module_& m);
 void register_replay(pybind11::module_& m);
 void register_flight(pybind11::module_& m);
+void register_server(pybind11::module_& m);
 void register_sparse(pybind11::module_& m);
 }  // namespace pyccl::bindings
 
@@ -28,5 +29,6 @@ PYBIND11_MODULE(_core, m) {
   pyccl::bindings::register_draws(m);
   pyccl::bindings::register_replay(m);
   pyccl::bindings::register_flight(m);
+  pyccl::bindings::register_server(m);
   pyccl::bindings::register_sparse(m);
 }
