@@ -21,7 +21,7 @@ NEIGHBOURS = {"kernels": {"policy"}, "shm": {"mpi", "sim"}, "mpi": {"shm", "sim"
 LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
-    "schedule", "algorithms", "cost", "policy", "tuning", "sim", "choice",
+    "schedule", "algorithms", "cost", "policy", "optim", "tuning", "sim", "choice",
     "checks", "calls", "same", "programs",
     "farewell", "launcher", "apart", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap",
     "survivors", "splitting",
