@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from pyccl import _core
 from pyccl.initializers import Normal, table_key
 
-_ADAGRAD = 3  # csrc/kernels/updates.h
-
 
 def resident() -> int:
     """Return the bytes of memory that this process occupies."""
@@ -67,7 +65,7 @@ def main() -> None:
     out = np.empty((given.batch, given.dim), np.float32)
 
     before = resident()
-    optimizer = _core.SparseOptimizer(_ADAGRAD, rate=0.05, epsilon=1e-8)
+    optimizer = _core.Optimizer("adagrad", rate=0.05, epsilon=1e-8)
     table = _core.SparseTable(given.dim, table_key("emb"), optimizer, Normal(0, 0.01, seed=1).native())
     show("push, rows made", [fill(table, given.rows, given.dim, given.batch)])
     taken, payload = resident() - before, given.rows * given.dim * 2 * 4

@@ -51,7 +51,49 @@ def kernels_supports(op: int, dtype: int) -> bool: ...
 def kernels_isa() -> str: ...
 def kernels_isas() -> list[str]: ...
 def kernels_codes() -> dict[str, dict[str, int]]: ...
+def kernels_all_finite(values: _Array, isa: str = "") -> bool: ...
+def kernels_compensate(
+    out: _Array,
+    gradient: _Array,
+    parameters: _Array,
+    backup: _Array,
+    scale: float,
+    mean_square: _Array | None = None,
+    decay: float = 0.0,
+    epsilon: float = 0.0,
+    isa: str = "",
+) -> None: ...
+def kernels_encoded_bytes(codec: str, count: int) -> int: ...
+def kernels_encode(codec: str, to: _Array, values: _Array, isa: str = "") -> None: ...
+def kernels_decode(codec: str, values: _Array, encoded: _Array, isa: str = "") -> None: ...
 def set_bfloat16(type_number: int) -> None: ...
+
+class Optimizer(_Object):
+    def __init__(
+        self,
+        method: str,
+        rate: float,
+        first: float = 0.0,
+        second: float = 0.0,
+        epsilon: float = 0.0,
+        decay: float = 0.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+    ) -> None: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def slots(self) -> int: ...
+    def update(
+        self,
+        parameters: _Array,
+        state: Sequence[_Array],
+        gradient: _Array,
+        step: int,
+        scale: float = 1.0,
+        isa: str = "",
+    ) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
 # --- messages to other nodes
 

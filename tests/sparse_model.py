@@ -14,7 +14,6 @@ from pyccl.initializers import Initializer, Normal, table_key
 DIM = 3
 RATE, EPSILON = 0.5, 1e-6
 NAME = "emb"
-ADAGRAD = 3
 INIT: Initializer = Normal(0.0, 1.0, seed=4)
 
 Floats = NDArray[np.float32]
@@ -34,7 +33,7 @@ class Rules:
     counters: int = 1 << 14
 
     def table(self) -> _core.SparseTable:
-        optimizer = _core.SparseOptimizer(ADAGRAD, RATE, EPSILON)
+        optimizer = _core.Optimizer("adagrad", RATE, epsilon=EPSILON)
         return _core.SparseTable(DIM, table_key(NAME), optimizer, INIT.native(), **vars(self))
 
 

@@ -27,7 +27,7 @@ NEIGHBOURS = {
 LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
-    "schedule", "algorithms", "cost", "policy", "initializers", "tuning", "sim", "choice",
+    "schedule", "algorithms", "cost", "policy", "optim", "initializers", "tuning", "sim", "choice",
     "checks", "calls", "same", "programs",
     "farewell", "launcher", "apart", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap",
     "survivors", "splitting",

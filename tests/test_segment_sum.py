@@ -59,7 +59,7 @@ def test_ids_spread_over_shards(stride: int, shards: int) -> None:
 def test_ids_of_one_shard_are_no_burden_to_its_table() -> None:
     ids = np.arange(400_000)
     ids = ids[_core.sparse_shard_of(ids, 16) == 3]
-    optimizer, zeros = _core.SparseOptimizer(0, 0.1, 0.0), _core.SparseInitializer(0, 0.0, 0.0, 0)
+    optimizer, zeros = _core.Optimizer("sgd", 0.1), _core.SparseInitializer(0, 0.0, 0.0, 0)
     table, other = (_core.SparseTable(1, 0, optimizer, zeros) for _ in range(2))
     table.push(ids, np.ones((len(ids), 1), np.float32))
     other.push(np.random.default_rng(1).integers(0, 2**62, len(ids)), np.ones((len(ids), 1), np.float32))

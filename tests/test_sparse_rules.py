@@ -248,12 +248,12 @@ def test_settings_are_checked(rules: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize("dim", [0, -1, 2**24 + 1])
 def test_dim_is_checked(dim: int) -> None:
     with pytest.raises(ValueError, match=f"dim must be from 1 to 2\\^24, got {dim}"):
-        _core.SparseTable(dim, 0, _core.SparseOptimizer(0, 0.1, 0.0), INIT.native())
+        _core.SparseTable(dim, 0, _core.Optimizer("sgd", 0.1), INIT.native())
 
 
 @pytest.mark.parametrize("dim", [1, 5, 2**16, 2**24])
 def test_rows_of_any_length(dim: int) -> None:
-    table = _core.SparseTable(dim, 0, _core.SparseOptimizer(0, 1.0, 0.0), _core.SparseInitializer(0, 2.0, 0.0, 0))
+    table = _core.SparseTable(dim, 0, _core.Optimizer("sgd", 1.0), _core.SparseInitializer(0, 2.0, 0.0, 0))
     rows = np.random.default_rng(1).integers(0, 9, (3, dim)).astype(np.float32)
     table.push(np.array([4, 2**62, 9]), rows)
     assert (table.pull(np.array([9, 4, 2**62])) == 2 - rows[[2, 0, 1]]).all()

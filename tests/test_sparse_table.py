@@ -163,7 +163,7 @@ def test_memory_stays_flat(lfu: bool) -> None:
 
 def test_memory_is_little_more_than_rows_and_state() -> None:
     rows = 300_000
-    optimizer, zeros = _core.SparseOptimizer(3, 0.1, 1e-8), _core.SparseInitializer(0, 0.0, 0.0, 0)
+    optimizer, zeros = _core.Optimizer("adagrad", 0.1, epsilon=1e-8), _core.SparseInitializer(0, 0.0, 0.0, 0)
     table = _core.SparseTable(16, 0, optimizer, zeros)
     for begin in range(0, rows, 10_000):
         table.push(np.arange(begin, begin + 10_000), np.ones((10_000, 16), np.float32))

@@ -69,15 +69,6 @@ Floats initial_rows(const server::Initializer& how, std::uint64_t table, const I
   return out;
 }
 
-kernels::Optimizer make_optimizer(int method, float rate, float epsilon) {
-  if (method < 0 || method > static_cast<int>(kernels::Method::Lion)) throw py::value_error("no such optimizer");
-  kernels::Optimizer made;
-  made.method = static_cast<kernels::Method>(method);
-  made.rate = rate;
-  made.epsilon = epsilon;
-  return made;
-}
-
 std::unique_ptr<server::SparseTable> make_table(std::int64_t dim, std::uint64_t table,
                                                 const kernels::Optimizer& optimizer,
                                                 const server::Initializer& initializer, std::int64_t after,
@@ -185,8 +176,6 @@ void register_sparse(py::module_& m) {
   py::class_<server::Initializer>(m, "SparseInitializer")
       .def(py::init(&make_initializer), "kind"_a, "a"_a, "b"_a, "seed"_a)
       .def("rows", &initial_rows, "table"_a, "ids"_a, "dim"_a);
-  py::class_<kernels::Optimizer>(m, "SparseOptimizer")
-      .def(py::init(&make_optimizer), "method"_a, "rate"_a, "epsilon"_a);
   register_table(m);
   m.def("sparse_sum", &sum_segments, "ids"_a, "rows"_a);
   m.def("sparse_partition", &partition, "ids"_a, "shards"_a);
