@@ -15,8 +15,14 @@ from pyccl import _core
 
 ROOT = Path(__file__).resolve().parents[1]
 CPP = (".cc", ".h", ".cu")
-ROOMS = ("core", "policy", "kernels", "engine", "sim", "shm", "mpi", "comm", "bindings")
-NEIGHBOURS = {"kernels": {"policy"}, "shm": {"mpi", "sim"}, "mpi": {"shm", "sim"}, "comm": {"sim"}}
+ROOMS = ("core", "policy", "kernels", "engine", "sim", "shm", "mpi", "comm", "server", "bindings")
+NEIGHBOURS = {
+    "kernels": {"policy"},
+    "shm": {"mpi", "sim"},
+    "mpi": {"shm", "sim"},
+    "comm": {"sim"},
+    "server": {"sim", "mpi", "comm"},
+}
 # A module imports only what stands before it.
 LAYERS = (
     "_extension", "_version", "errors", "_core",
@@ -27,7 +33,7 @@ LAYERS = (
     "survivors", "splitting",
     "flight", "tracing", "observing", "opening",
     "methods", "ending", "operations", "point_to_point", "in_flight", "group", "explain", "runs", "registration",
-    "communicator", "world", "__init__", "bench", "launch", "trace", "doctor",
+    "communicator", "server", "world", "__init__", "bench", "launch", "trace", "doctor",
 )  # fmt: skip
 
 

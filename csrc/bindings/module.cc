@@ -14,6 +14,7 @@ void register_training(pybind11::module_& m);
 void register_draws(pybind11::module_& m);
 void register_replay(pybind11::module_& m);
 void register_flight(pybind11::module_& m);
+void register_server(pybind11::module_& m);
 }  // namespace pyccl::bindings
 
 PYBIND11_MODULE(_core, m) {
@@ -31,4 +32,5 @@ PYBIND11_MODULE(_core, m) {
   pyccl::bindings::register_draws(m);
   pyccl::bindings::register_replay(m);
   pyccl::bindings::register_flight(m);
+  pyccl::bindings::register_server(m);
 }
