@@ -220,7 +220,7 @@ class Adam(_Moments):
 
 @dataclass(frozen=True)
 class AdamW(_Moments):
-    """w *= 1 - lr weight_decay; then as `Adam` without
+    """w = (1 - lr weight_decay) w; then as `Adam` without weight decay
     (I. Loshchilov, F. Hutter, 2019, doi:10.48550/arXiv.1711.05101).
 
     Examples
