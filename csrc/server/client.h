@@ -79,8 +79,10 @@ class Client {
   void land(const Record& record);
   void follow_owners();
   void give_up(const std::string& why);
-  template <class Ready> void drive(const std::string& what, Ready&& ready);
-  template <class Ready> void drive(const std::string& what, double timeout, Ready&& ready);
+  /// Returns when `ready()`; serves this process's own shards meanwhile.
+  void drive(const std::string& what, double timeout, const std::function<bool()>& ready);
+  /// The same, for a request: one that is cut short ends this client.
+  void request(const std::string& what, const std::function<bool()>& ready);
   [[noreturn]] void time_out(const std::string& what, double timeout) const;
   void check_owned(const std::vector<int>& shards) const;
   bool reached(const Ticket& ticket) const;
