@@ -16,12 +16,18 @@ from pyccl import _core
 ROOT = Path(__file__).resolve().parents[1]
 CPP = (".cc", ".h", ".cu")
 ROOMS = ("core", "policy", "kernels", "engine", "sim", "shm", "mpi", "comm", "server", "bindings")
-NEIGHBOURS = {"kernels": {"policy"}, "shm": {"mpi", "sim"}, "mpi": {"shm", "sim"}, "comm": {"sim"}, "server": {"sim", "mpi", "comm"}}
+NEIGHBOURS = {
+    "kernels": {"policy"},
+    "shm": {"mpi", "sim"},
+    "mpi": {"shm", "sim"},
+    "comm": {"sim"},
+    "server": {"sim", "mpi", "comm"},
+}
 # A module imports only what stands before it.
 LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
-    "schedule", "algorithms", "cost", "policy", "tuning", "sim", "choice",
+    "schedule", "algorithms", "cost", "policy", "optim", "tuning", "sim", "choice",
     "checks", "calls", "same", "programs",
     "farewell", "launcher", "apart", "mpi_bootstrap", "bootstrap", "membership", "links", "shared_bootstrap",
     "survivors", "splitting",

@@ -75,9 +75,8 @@ void DenseStorage::add(int client, float weight) {
 }
 
 void DenseStorage::commit(float scale) {
-  // An optimiser that looks at a whole layer (LAMB) must see it at once.
   const std::int64_t stride =
-      optimizer_.method == kernels::Method::Lamb ? std::max<std::int64_t>(1, memory_.count()) : kPieceElements;
+      kernels::whole(optimizer_.method) ? std::max<std::int64_t>(1, memory_.count()) : kPieceElements;
   for (std::int64_t begin = 0; begin < memory_.count(); begin += stride)
     update(begin, std::min(stride, memory_.count() - begin), sum_.data() + begin, scale);
   std::fill(sum_.begin(), sum_.end(), 0.0F);
