@@ -6,7 +6,6 @@ number of the step, counts from 1. State begins at zero. All bits are the same o
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -32,10 +31,21 @@ _RANGES = {
     "l1": _NOT_NEGATIVE,
     "l2": _NOT_NEGATIVE,
 }
+# What the extension calls them; betas are its first and second.
+_CORE = {
+    "lr": "rate",
+    "momentum": "first",
+    "alpha": "second",
+    "eps": "epsilon",
+    "beta": "epsilon",
+    "weight_decay": "decay",
+    "l1": "l1",
+    "l2": "l2",
+}
 
 
 @dataclass(frozen=True)
-class Optimizer(ABC):
+class Optimizer:
     """An optimiser's parameters. The state is the caller's: `slots` arrays like the parameters."""
 
     def __post_init__(self) -> None:
@@ -49,14 +59,21 @@ class Optimizer(ABC):
                     raise ConfigError(f"{type(self).__name__}: {field.name} must be {text}, got {value!r}")
 
     @property
-    @abstractmethod
     def core(self) -> _core.Optimizer:
         """The same as the extension has it."""
+        settings = {_CORE[field.name]: getattr(self, field.name) for field in fields(self) if field.name != "betas"}
+        settings.update(zip(("first", "second"), getattr(self, "betas", ()), strict=False))
+        return _core.Optimizer(type(self).__name__.lower(), **settings)
 
     @property
     def slots(self) -> int:
         """How many float32 values of state a parameter has."""
         return self.core.slots
+
+    @property
+    def whole(self) -> bool:
+        """Whether a step depends on all parameters together: `LAMB`, whose layer is what one call is given."""
+        return self.core.whole
 
     def step(
         self,
@@ -111,10 +128,6 @@ class SGD(Optimizer):
     lr: float = 1e-3
     weight_decay: float = 0.0
 
-    @property
-    def core(self) -> _core.Optimizer:
-        return _core.Optimizer("sgd", self.lr, decay=self.weight_decay)
-
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
@@ -135,10 +148,6 @@ class Momentum(Optimizer):
     momentum: float = 0.9
     weight_decay: float = 0.0
 
-    @property
-    def core(self) -> _core.Optimizer:
-        return _core.Optimizer("momentum", self.lr, self.momentum, decay=self.weight_decay)
-
 
 @dataclass(frozen=True)
 class Nesterov(Momentum):
@@ -151,10 +160,6 @@ class Nesterov(Momentum):
     >>> Nesterov(lr=0.1).momentum
     0.9
     """
-
-    @property
-    def core(self) -> _core.Optimizer:
-        return _core.Optimizer("nesterov", self.lr, self.momentum, decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -175,10 +180,6 @@ class Adagrad(Optimizer):
     weight_decay: float = 0.0
     eps: float = 1e-10
 
-    @property
-    def core(self) -> _core.Optimizer:
-        return _core.Optimizer("adagrad", self.lr, epsilon=self.eps, decay=self.weight_decay)
-
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
@@ -196,10 +197,6 @@ class RMSProp(Optimizer):
     eps: float = 1e-8
     weight_decay: float = 0.0
 
-    @property
-    def core(self) -> _core.Optimizer:
-        return _core.Optimizer("rmsprop", self.lr, second=self.alpha, epsilon=self.eps, decay=self.weight_decay)
-
 
 @dataclass(frozen=True)
 class _Moments(Optimizer):
@@ -207,9 +204,6 @@ class _Moments(Optimizer):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
-
-    def _core_of(self, method: str) -> _core.Optimizer:
-        return _core.Optimizer(method, self.lr, *self.betas, self.eps, self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -223,14 +217,10 @@ class Adam(_Moments):
     2
     """
 
-    @property
-    def core(self) -> _core.Optimizer:
-        return self._core_of("adam")
-
 
 @dataclass(frozen=True)
 class AdamW(_Moments):
-    """w *= 1 - lr weight_decay; then as `Adam` without
+    """w = (1 - lr weight_decay) w; then as `Adam` without weight decay
     (I. Loshchilov, F. Hutter, 2019, doi:10.48550/arXiv.1711.05101).
 
     Examples
@@ -241,17 +231,13 @@ class AdamW(_Moments):
 
     weight_decay: float = 1e-2
 
-    @property
-    def core(self) -> _core.Optimizer:
-        return self._core_of("adamw")
-
 
 @dataclass(frozen=True)
 class LAMB(_Moments):
     """u = m̂ / (√v̂ + eps) + weight_decay w;  w -= lr (‖w‖ / ‖u‖) u, m̂ and v̂ being those of `Adam`; where a norm is 0
     their ratio is 1  (Y. You et al., 2020, doi:10.48550/arXiv.1904.00962).
 
-    Norms are those of the parameters of one call: a layer. A server's call sees the part of a table that it has.
+    A layer is the parameters of one call: one server has the whole of a table then.
 
     Examples
     --------
@@ -261,10 +247,6 @@ class LAMB(_Moments):
 
     eps: float = 1e-6
     weight_decay: float = 1e-2
-
-    @property
-    def core(self) -> _core.Optimizer:
-        return self._core_of("lamb")
 
 
 @dataclass(frozen=True)
@@ -289,10 +271,6 @@ class FTRL(Optimizer):
     l1: float = 0.0
     l2: float = 0.0
 
-    @property
-    def core(self) -> _core.Optimizer:
-        return _core.Optimizer("ftrl", self.lr, epsilon=self.beta, l1=self.l1, l2=self.l2)
-
 
 @dataclass(frozen=True)
 class Lion(Optimizer):
@@ -308,7 +286,3 @@ class Lion(Optimizer):
     lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
-
-    @property
-    def core(self) -> _core.Optimizer:
-        return _core.Optimizer("lion", self.lr, *self.betas, decay=self.weight_decay)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from pyccl import _core, optim
 from pyccl.errors import ConfigError
+from pyccl.policy import Sync
+from pyccl.server.flows import flow_of
 from tests.floats import ISAS, guarded, same_bits, untouched
 
 UNIT = 2.0**-24  # of rounding a float32
@@ -282,5 +284,11 @@ def test_bad_arrays_are_refused(
 def test_cores_compare_and_know_their_slots() -> None:
     assert optim.Adam().core == optim.Adam(eps=1e-8).core != optim.AdamW(weight_decay=0).core
     assert [how.slots for how in OPTIMIZERS] == [0, 1, 1, 1, 1, 2, 2, 2, 2, 1]
+    assert [how for how in OPTIMIZERS if how.whole] == [optim.LAMB(0.1)]
     with pytest.raises(ValueError, match="unknown method"):
         _core.Optimizer("adamax", 1.0)
+
+
+def test_a_server_takes_nothing_else() -> None:
+    with pytest.raises(TypeError, match=r"optimizer must be one of pyccl.optim, got 'Adam'"):
+        flow_of(Sync(), "Adam")  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ NEIGHBOURS = {
     "shm": {"mpi", "sim"},
     "mpi": {"shm", "sim"},
     "comm": {"sim"},
-    "server": {"comm", "sim", "mpi"},
+    "server": {"sim", "mpi", "comm"},
 }
 # A module imports only what stands before it.
 LAYERS = (

@@ -2,7 +2,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -66,12 +65,6 @@ void register_server(py::module_& m) {
       .def_static("heap", &server::Group::create_heap)
       .def_property_readonly("fd", &shm::Descriptor::get)
       .def("close", &shm::Descriptor::close);
-  py::class_<kernels::Optimizer>(m, "Optimizer").def(py::init<>()).def_readwrite("rate", &kernels::Optimizer::rate);
-  m.def("all_finite", [](const Floats& x) {
-    for (py::ssize_t i = 0; i < x.size(); ++i)
-      if (!std::isfinite(x.data()[i])) return false;
-    return true;
-  });
   py::class_<Endpoint>(m, "ServerEndpoint")
       .def(py::init([](int rank, int size, std::vector<int> servers, std::vector<int> clients, int replicas,
                        std::vector<std::int64_t> pids, bool crowded, int yields, const Place& requests,

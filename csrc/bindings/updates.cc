@@ -49,7 +49,9 @@ void update(const Optimizer& how, const py::array& parameters, const std::vector
 bool all_finite(const py::array& values, const std::string& isa) {
   Floats floats;
   const char* from = floats.read(values, "values");
-  return pick(isa).all_finite(from, floats.count());
+  const kernels::Variant& variant = pick(isa);
+  py::gil_scoped_release nogil;
+  return variant.all_finite(from, floats.count());
 }
 
 void compensate(const py::array& out, const py::array& gradient, const py::array& parameters, const py::array& backup,
@@ -78,9 +80,10 @@ void register_updates(py::module_& m) {
            "l2"_a = 0.0)
       .def_property_readonly("method", [](const Optimizer& how) { return kNames[static_cast<int>(how.method)]; })
       .def_property_readonly("slots", [](const Optimizer& how) { return kernels::slots(how.method); })
+      .def_property_readonly("whole", [](const Optimizer& how) { return kernels::whole(how.method); })
       .def("update", &update, "parameters"_a, "state"_a, "gradient"_a, "step"_a, "scale"_a = 1.0F, "isa"_a = "")
       .def("__eq__", [](const Optimizer& a, const Optimizer& b) { return a == b; }, py::is_operator());
-  m.def("kernels_all_finite", &all_finite, "values"_a, "isa"_a = "");
+  m.def("all_finite", &all_finite, "values"_a, "isa"_a = "");
   m.def("kernels_compensate", &compensate, "out"_a, "gradient"_a, "parameters"_a, "backup"_a, "scale"_a,
         "mean_square"_a = py::none(), "decay"_a = 0.0, "epsilon"_a = 0.0F, "isa"_a = "");
 }

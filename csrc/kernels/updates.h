@@ -26,9 +26,12 @@ struct Optimizer {
 /// float32 values of state per parameter; all of them begin at zero. Throws std::invalid_argument for no method.
 int slots(Method method);
 
+/// True if a step depends on all parameters of a layer together (LAMB): a layer is then what one call is given.
+constexpr bool whole(Method method) { return method == Method::Lamb; }
+
 /// One step, in place. The gradient is multiplied by `scale` first; `step` counts from 1. `state` are slots(method)
-/// arrays of `count` values; no two of the arrays overlap. Values do not depend on how a range is divided, save those
-/// of LAMB: the `count` parameters of one call are its layer, whose norms it takes.
+/// arrays of `count` values; no two of the arrays overlap. Values do not depend on how a range is divided, unless the
+/// method is `whole`.
 void update(const Optimizer& how, float* parameters, float* const* state, const float* gradient, std::int64_t count,
             float scale, std::int64_t step);
 

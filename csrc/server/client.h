@@ -26,7 +26,7 @@ class Client {
   Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own);
 
   /// A dense table: shard i has its elements [bounds[i], bounds[i + 1]).
-  void add_dense(int table, std::string name, std::vector<std::int64_t> bounds);
+  void add_dense(int table, std::string name, std::vector<std::int64_t> bounds, int slots);
   void add_sparse(int table, std::string name, std::int64_t dim);
 
   /// Returns when the gradient has been handed over; the ticket is done when it is on all replicas.
@@ -36,6 +36,10 @@ class Client {
   /// Unique ids, ordered by shard: shard i has [bounds[i], bounds[i + 1]) of them.
   Ticket push_rows(int table, const std::int64_t* ids, const float* rows, const std::vector<std::int64_t>& bounds);
   void pull_rows(int table, const std::int64_t* ids, float* out, const std::vector<std::int64_t>& bounds);
+  /// Copies a shard's parameters (column 0) or a slot of its optimiser's state, and how often each piece was updated.
+  void read(int table, int shard, int column, float* out, std::int64_t* steps);
+  /// Overwrites the same.
+  Ticket load(int table, int shard, int column, const float* values, const std::int64_t* steps);
   Ticket clock();
   /// Pushes nothing any more; nobody waits for it, and it waits for nobody. Done on all replicas.
   void leave();
@@ -55,6 +59,7 @@ class Client {
     std::string name;
     std::vector<std::int64_t> bounds;
     std::int64_t dim = 0;  // of a sparse table
+    int slots = 0;         // of a dense table's optimiser
     Seen seen;
   };
   struct Rows {  // where the answer of a PullRows goes
@@ -73,7 +78,8 @@ class Client {
   void check_working(const std::string& what) const;
   Ticket tell_all(Kind kind, const std::string& what);
   bool send_piece(const TableInfo& info, int table, int shard, std::int64_t piece, const float* gradient);
-  bool read_shard(int table, int shard, float* out);
+  DenseMemory memory(int table, int shard) const;
+  bool read_shard(int table, int shard, int column, float* out, std::int64_t* steps = nullptr) const;
 
   bool advance();
   void land(const Record& record);

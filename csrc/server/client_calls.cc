@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -58,15 +59,20 @@ void Client::begin(const std::vector<int>& shards, int table, const std::string&
   }
 }
 
-bool Client::read_shard(int table, int shard, float* out) {
+DenseMemory Client::memory(int table, int shard) const {
+  const TableInfo& t = tables_[static_cast<std::size_t>(table)];
   const auto i = static_cast<std::size_t>(shard);
-  const std::vector<std::int64_t>& bounds = info(table).bounds;
   const int owner = owners_[i];
   const std::int64_t place = group_->place(table, shard, owner).load(std::memory_order_acquire);
-  if (place == 0) return false;
-  const DenseMemory memory(group_->heap(owner) + place - 1, bounds[i + 1] - bounds[i]);
-  for (std::int64_t piece = 0; piece < DenseMemory::pieces(memory.count()); ++piece) {
-    for (int tries = 0; !memory.read(piece, out + bounds[i] + memory.begin(piece)); ++tries) {
+  if (place == 0) throw std::logic_error("server " + group_->name(owner) + " does not hold table '" + t.name + "'");
+  return {group_->heap(owner) + place - 1, t.bounds[i + 1] - t.bounds[i], t.slots};
+}
+
+bool Client::read_shard(int table, int shard, int column, float* out, std::int64_t* steps) const {
+  const DenseMemory from = memory(table, shard);
+  for (std::int64_t piece = 0; piece < DenseMemory::pieces(from.count()); ++piece) {
+    std::int64_t* made = steps == nullptr ? nullptr : steps + piece;
+    for (int tries = 0; !from.read(piece, column, out + from.begin(piece), made); ++tries) {
       if (tries == 1000) return false;
       sched_yield();
     }
@@ -86,10 +92,37 @@ void Client::pull(int table, float* out) {
     check_owned(shards);
     std::erase_if(shards, [&](int shard) {
       const auto i = static_cast<std::size_t>(shard);
-      return done_[i] >= begun[i] && read_shard(table, shard, out);
+      return done_[i] >= begun[i] && read_shard(table, shard, 0, out + t.bounds[i]);
     });
     return shards.empty();
   });
+}
+
+void Client::read(int table, int shard, int column, float* out, std::int64_t* steps) {
+  const std::lock_guard lock(mutex_);
+  request("save()", [&] {
+    check_owned({shard});
+    return read_shard(table, shard, column, out, steps);
+  });
+}
+
+Ticket Client::load(int table, int shard, int column, const float* values, const std::int64_t* steps) {
+  const std::lock_guard lock(mutex_);
+  const TableInfo& t = info(table);
+  const auto i = static_cast<std::size_t>(shard);
+  const std::int64_t count = t.bounds[i + 1] - t.bounds[i], pieces = DenseMemory::pieces(count);
+  for (std::int64_t piece = 0; piece < pieces; ++piece) {
+    const std::int64_t begin = piece * kPieceElements, length = std::min(kPieceElements, count - begin);
+    Record& record = make_room(shard, Kind::Load, table, length * 4, "load()");
+    record.piece = static_cast<std::int32_t>(piece);
+    record.pieces = static_cast<std::int32_t>(pieces);
+    record.count = static_cast<std::int32_t>(length);
+    record.column = static_cast<std::uint8_t>(column);
+    record.version = steps[piece];
+    std::memcpy(record.payload(), values + begin, static_cast<std::size_t>(length) * 4);
+    publish(record);
+  }
+  return issued_;
 }
 
 Ticket Client::push_rows(int table, const std::int64_t* ids, const float* rows,

@@ -16,6 +16,7 @@ enum class Kind : std::uint8_t {
   Step,      // the same piece of several clients, as their mean; from an owner to its replica
   Clock,     // the client has ended an iteration
   PushRows,  // sparse gradients: unique ids, then rows
+  Load,      // overwrites a piece of a column: parameters, or state of the optimiser; or rows
   PullRows,  // ids; the rows are written behind them
   Leave,     // the client has finished, or is gone
 };
@@ -38,8 +39,9 @@ struct alignas(64) Record {
   std::int32_t piece = 0, pieces = 1;
   std::int32_t count = 0;  // elements or rows
   DataType wire = DataType::F32;
+  std::uint8_t column = 0;                    // of a Load
   policy::Fate fate = policy::Fate::Applied;  // of a gradient, in the answer
-  std::int64_t version = 0;                   // of Begin: the one that is read; of a gradient: its staleness
+  std::int64_t version = 0;  // of Begin: the one that is read; of a gradient: its staleness; of a Load: its steps
 
   char* payload() { return reinterpret_cast<char*>(this + 1); }
   const char* payload() const { return reinterpret_cast<const char*>(this + 1); }

@@ -53,6 +53,7 @@ void Shard::apply(Record& record) {
     case Kind::Begin: record.version = table(record.table)->begin(client); break;
     case Kind::Push:
     case Kind::PushRows: table(record.table)->push(record); break;
+    case Kind::Load: table(record.table)->storage().load(record); break;
     case Kind::Clock:
       for (auto& [number, made] : tables_) {
         if (made->flow() == Flow::Clocked) made->clock(client);

@@ -18,6 +18,8 @@ class Storage {
   virtual void add(int client, float weight) = 0;
   /// Makes a version of what was added, times `scale`.
   virtual void commit(float scale) = 0;
+  /// Overwrites what a Load brings.
+  virtual void load(const Record& record) = 0;
   /// Writes the rows that a PullRows asks for behind its ids.
   virtual void read(Record& request) = 0;
   /// Whether a record's payload fits this table.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from pyccl.errors import ConfigError
+from pyccl.optim import Optimizer
 from pyccl.policy import SSP, Async, BoundedDelay, FedBuff, KAsync, Policy, SoftSync, Sync
 
 __all__ = ["Flow", "flow_of"]
@@ -19,8 +19,10 @@ class Flow:
     mean: bool = False
 
 
-def flow_of(policy: Policy, optimizer: Any) -> Flow:
+def flow_of(policy: Policy, optimizer: Optimizer) -> Flow:
     """Return how a dense table's gradients flow; ConfigError if the optimiser cannot work that way."""
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of pyccl.optim, got {optimizer!r}")
     match policy:
         case SSP() | BoundedDelay():
             if optimizer.whole:
