@@ -38,7 +38,7 @@ DenseStorage::DenseStorage(DenseMemory memory, const kernels::Optimizer& optimiz
 bool DenseStorage::accepts(const Record& r) const {
   const std::int64_t pieces = DenseMemory::pieces(memory_.count());
   const bool fits = r.pieces == pieces && r.piece >= 0 && r.piece < pieces && r.count == memory_.length(r.piece);
-  if (r.kind == Kind::Load) return fits && r.column >= 0 && r.column <= memory_.slots();
+  if (r.kind == Kind::Load) return fits && r.column <= memory_.slots();
   return r.kind == Kind::Push && fits && r.wire == DataType::F32;
 }
 
