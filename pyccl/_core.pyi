@@ -26,6 +26,7 @@ from pyccl._core_simulation import sim_replay as sim_replay
 from pyccl._core_simulation import sim_train as sim_train
 from pyccl._core_simulation import sim_uniform as sim_uniform
 from pyccl._core_sparse import SparseInitializer as SparseInitializer
+from pyccl._core_sparse import SparseSetting as SparseSetting
 from pyccl._core_sparse import SparseTable as SparseTable
 from pyccl._core_sparse import sparse_partition as sparse_partition
 from pyccl._core_sparse import sparse_shard_of as sparse_shard_of

@@ -15,6 +15,21 @@ class SparseInitializer(_Object):
     def __init__(self, kind: int, a: float, b: float, seed: int) -> None: ...
     def rows(self, table: int, ids: _Ids, dim: int) -> _Rows: ...
 
+class SparseSetting(_Object):
+    def __init__(
+        self,
+        dim: int,
+        table: int,
+        initializer: SparseInitializer,
+        after: int = 1,
+        probability: float = 1.0,
+        counters: int = 1 << 22,
+        shared: bool = False,
+        max_rows: int = 0,
+        lfu: bool = False,
+        epochs: int = 0,
+    ) -> None: ...
+
 class SparseTable(_Object):
     def __init__(
         self,

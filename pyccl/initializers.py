@@ -59,7 +59,7 @@ class Initializer(ABC):
         array([[0.5, 0.5, 0.5],
                [0.5, 0.5, 0.5]], dtype=float32)
         """
-        return self.native().rows(table_key(table), _int64(ids), dim)
+        return self.native().rows(table_key(table), int64_ids(ids), dim)
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,8 @@ def table_key(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
-def _int64(ids: ArrayLike) -> NDArray[np.int64]:
+def int64_ids(ids: ArrayLike) -> NDArray[np.int64]:
+    """Return ids as int64; TypeError or ValueError if they cannot be."""
     array = np.asarray(ids)
     if array.size == 0:
         return array.astype(np.int64)

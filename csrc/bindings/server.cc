@@ -43,10 +43,53 @@ server::Flow flow(const std::string& name) {
 }
 
 using Floats = py::array_t<float, py::array::c_style>;
+using Ids = py::array_t<std::int64_t, py::array::c_style>;
 
 void check_length(const Endpoint& endpoint, const std::vector<std::int64_t>& bounds, const Floats& array) {
   if (bounds.size() != static_cast<std::size_t>(endpoint.group().shards()) + 1 || bounds.back() != array.size())
     throw py::value_error("bounds do not fit the array");
+}
+
+py::tuple read(Endpoint& endpoint, int table, int shard, int column, std::int64_t count) {
+  Floats values(count);
+  py::array_t<std::int64_t> steps(server::DenseMemory::pieces(count));
+  float* to = values.mutable_data();
+  std::int64_t* made = steps.mutable_data();
+  {
+    const py::gil_scoped_release unlocked;
+    endpoint.client().read(table, shard, column, to, made);
+  }
+  return py::make_tuple(values, steps);
+}
+
+Ticket load(Endpoint& endpoint, int table, int shard, int column, const Floats& values, const Ids& steps) {
+  if (steps.size() != server::DenseMemory::pieces(values.size())) throw py::value_error("steps do not fit the values");
+  const float* from = values.data();
+  const std::int64_t* made = steps.data();
+  const py::gil_scoped_release unlocked;
+  return endpoint.client().load(table, shard, column, from, made);
+}
+
+py::tuple export_rows(Endpoint& endpoint, int table, int shard, std::int64_t begin) {
+  server::SparseRows rows;
+  std::int64_t next = -1;
+  {
+    const py::gil_scoped_release unlocked;
+    next = endpoint.client().export_rows(table, shard, begin, rows);
+  }
+  return py::make_tuple(array_of(rows.ids), array_of(rows.values), array_of(rows.versions), array_of(rows.touches),
+                        next);
+}
+
+Ticket import_rows(Endpoint& endpoint, int table, const Ids& ids, const Floats& values, const Ids& versions,
+                   const Ids& touches) {
+  server::check_ids(ids.data(), ids.size());
+  const server::SparseRows rows{vector_of<std::int64_t>(ids), vector_of<float>(values),
+                                vector_of<std::int64_t>(versions), vector_of<std::int64_t>(touches)};
+  if (rows.versions.size() != rows.ids.size() || rows.touches.size() != rows.ids.size())
+    throw py::value_error("columns differ in length");
+  const py::gil_scoped_release unlocked;
+  return endpoint.client().import_rows(table, rows);
 }
 
 py::dict counters(const Endpoint& endpoint, int number) {
@@ -87,6 +130,13 @@ void register_server(py::module_& m) {
             endpoint.add_dense(spec, bounds, data);
           },
           "name"_a, "flow"_a, "mean"_a, "rule"_a, "optimizer"_a, "bounds"_a, "initial"_a)
+      .def(
+          "add_sparse",
+          [](Endpoint& endpoint, std::string name, const std::string& how, bool mean, const policy::Rule& rule,
+             const kernels::Optimizer& optimizer, const server::SparseSetting& setting) {
+            endpoint.add_sparse({std::move(name), flow(how), mean, optimizer, &rule}, setting);
+          },
+          "name"_a, "flow"_a, "mean"_a, "rule"_a, "optimizer"_a, "setting"_a)
       .def("start", &Endpoint::start)
       .def(
           "stop",
@@ -112,6 +162,30 @@ void register_server(py::module_& m) {
           },
           "table"_a, "out"_a)
       .def(
+          "push_rows",
+          [](Endpoint& endpoint, int table, const Ids& ids, const Floats& rows) {
+            const std::int64_t n = ids.size(), *first = ids.data();
+            server::check_ids(first, n);
+            const float* data = rows.data();
+            const py::gil_scoped_release unlocked;
+            return endpoint.client().push_rows(table, first, data, n);
+          },
+          "table"_a, "ids"_a, "rows"_a)
+      .def(
+          "pull_rows",
+          [](Endpoint& endpoint, int table, const Ids& ids, Floats& out) {
+            const std::int64_t n = ids.size(), *first = ids.data();
+            server::check_ids(first, n);
+            float* data = out.mutable_data();
+            const py::gil_scoped_release unlocked;
+            endpoint.client().pull_rows(table, first, n, data);
+          },
+          "table"_a, "ids"_a, "out"_a)
+      .def("read", &read, "table"_a, "shard"_a, "column"_a, "count"_a)
+      .def("load", &load, "table"_a, "shard"_a, "column"_a, "values"_a, "steps"_a)
+      .def("export_rows", &export_rows, "table"_a, "shard"_a, "begin"_a)
+      .def("import_rows", &import_rows, "table"_a, "ids"_a, "values"_a, "versions"_a, "touches"_a)
+      .def(
           "clock", [](Endpoint& endpoint) { return endpoint.client().clock(); }, Unlocked())
       .def(
           "leave", [](Endpoint& endpoint) { endpoint.client().leave(); }, Unlocked())
@@ -135,6 +209,7 @@ void register_server(py::module_& m) {
              if (e.service() != nullptr) e.service()->orphan();
            })
       .def("failure", [](Endpoint& e) { return e.service() == nullptr ? std::string() : e.service()->failure(); })
+      .def_property_readonly("shards", [](const Endpoint& endpoint) { return endpoint.group().shards(); })
       .def(
           "lives", [](const Endpoint& endpoint, int rank) { return endpoint.group().lives(rank); }, "rank"_a)
       .def(

@@ -69,14 +69,22 @@ Floats initial_rows(const server::Initializer& how, std::uint64_t table, const I
   return out;
 }
 
+server::SparseSetting make_setting(std::int64_t dim, std::uint64_t table, const server::Initializer& initializer,
+                                   std::int64_t after, double probability, std::int64_t counters, bool shared,
+                                   std::int64_t max_rows, bool lfu, std::int64_t epochs) {
+  const auto eviction = lfu ? server::Eviction::Lfu : server::Eviction::Lru;
+  return {dim, table, {}, initializer, {after, probability, counters}, shared, max_rows, eviction, epochs};
+}
+
 std::unique_ptr<server::SparseTable> make_table(std::int64_t dim, std::uint64_t table,
                                                 const kernels::Optimizer& optimizer,
                                                 const server::Initializer& initializer, std::int64_t after,
                                                 double probability, std::int64_t counters, bool shared,
                                                 std::int64_t max_rows, bool lfu, std::int64_t epochs) {
-  const auto eviction = lfu ? server::Eviction::Lfu : server::Eviction::Lru;
-  return std::make_unique<server::SparseTable>(server::SparseSetting{
-      dim, table, optimizer, initializer, {after, probability, counters}, shared, max_rows, eviction, epochs});
+  server::SparseSetting setting =
+      make_setting(dim, table, initializer, after, probability, counters, shared, max_rows, lfu, epochs);
+  setting.optimizer = optimizer;
+  return std::make_unique<server::SparseTable>(setting);
 }
 
 void push(server::SparseTable& table, const Ids& ids, const Floats& rows, float scale) {
@@ -173,6 +181,9 @@ void register_table(py::module_& m) {
 }  // namespace
 
 void register_sparse(py::module_& m) {
+  py::class_<server::SparseSetting>(m, "SparseSetting")
+      .def(py::init(&make_setting), "dim"_a, "table"_a, "initializer"_a, "after"_a = 1, "probability"_a = 1.0,
+           "counters"_a = 1 << 22, "shared"_a = false, "max_rows"_a = 0, "lfu"_a = false, "epochs"_a = 0);
   py::class_<server::Initializer>(m, "SparseInitializer")
       .def(py::init(&make_initializer), "kind"_a, "a"_a, "b"_a, "seed"_a)
       .def("rows", &initial_rows, "table"_a, "ids"_a, "dim"_a);

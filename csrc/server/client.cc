@@ -34,9 +34,9 @@ void Client::add_dense(int table, std::string name, std::vector<std::int64_t> bo
   tables_.push_back({std::move(name), std::move(bounds), 0, slots, {}});
 }
 
-void Client::add_sparse(int table, std::string name, std::int64_t dim) {
+void Client::add_sparse(int table, std::string name, std::int64_t dim, int slots) {
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
-  tables_.push_back({std::move(name), {}, dim, 0, {}});
+  tables_.push_back({std::move(name), {}, dim, slots, {}});
 }
 
 std::vector<int> Client::shards_of(const TableInfo& table) const {
@@ -69,7 +69,7 @@ Record* Client::reserve(int shard, Kind kind, int table, std::int64_t payload) {
   record->shard = static_cast<std::uint16_t>(shard);
   record->table = table;
   record->client = group_->own_client();
-  record->sequence = kind == Kind::PullRows ? issued : ++issued;
+  record->sequence = reads(kind) ? issued : ++issued;
   return record;
 }
 
@@ -145,13 +145,11 @@ void Client::land(const Record& record) {
   if (record.status == Status::Refused) {
     refused_ = "a server has refused request " + std::to_string(record.sequence) + " to shard " + std::to_string(shard);
   }
-  if (record.kind == Kind::PullRows) {
+  if (reads(record.kind)) {
     if (rows_[shard].empty()) return;  // nobody waits any more
-    const Rows rows = rows_[shard].front();
+    const auto take = std::move(rows_[shard].front());
     rows_[shard].pop_front();
-    std::memcpy(rows.out, record.payload() + static_cast<std::int64_t>(record.count) * 8,
-                static_cast<std::size_t>(rows.bytes));
-    return;
+    return take(record);
   }
   done_[shard] = std::max(done_[shard], record.sequence);
   if ((record.kind != Kind::Push && record.kind != Kind::PushRows) || !record.last()) return;

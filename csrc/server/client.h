@@ -14,6 +14,7 @@
 #include "server/group.h"
 #include "server/outlet.h"
 #include "server/service.h"
+#include "server/sparse.h"
 
 namespace pyccl::server {
 
@@ -27,15 +28,18 @@ class Client {
 
   /// A dense table: shard i has its elements [bounds[i], bounds[i + 1]).
   void add_dense(int table, std::string name, std::vector<std::int64_t> bounds, int slots);
-  void add_sparse(int table, std::string name, std::int64_t dim);
+  void add_sparse(int table, std::string name, std::int64_t dim, int slots);
 
   /// Returns when the gradient has been handed over; the ticket is done when it is on all replicas.
   Ticket push(int table, const float* gradient);
   /// Waits until the rule lets this client begin, and copies the parameters.
   void pull(int table, float* out);
-  /// Unique ids, ordered by shard: shard i has [bounds[i], bounds[i + 1]) of them.
-  Ticket push_rows(int table, const std::int64_t* ids, const float* rows, const std::vector<std::int64_t>& bounds);
-  void pull_rows(int table, const std::int64_t* ids, float* out, const std::vector<std::int64_t>& bounds);
+  /// Rows of a sparse table. Ids may occur several times; a gradient's rows are summed then.
+  Ticket push_rows(int table, const std::int64_t* ids, const float* rows, std::int64_t n);
+  void pull_rows(int table, const std::int64_t* ids, std::int64_t n, float* out);
+  /// Rows of a shard with all that belongs to them, from place `begin` on; returns the next place, -1 at the end.
+  std::int64_t export_rows(int table, int shard, std::int64_t begin, SparseRows& out);
+  Ticket import_rows(int table, const SparseRows& rows);
   /// Copies a shard's parameters (column 0) or a slot of its optimiser's state, and how often each piece was updated.
   void read(int table, int shard, int column, float* out, std::int64_t* steps);
   /// Overwrites the same.
@@ -59,13 +63,10 @@ class Client {
     std::string name;
     std::vector<std::int64_t> bounds;
     std::int64_t dim = 0;  // of a sparse table
-    int slots = 0;         // of a dense table's optimiser
+    int slots = 0;         // of the optimiser
     Seen seen;
   };
-  struct Rows {  // where the answer of a PullRows goes
-    float* out;
-    std::int64_t bytes;
-  };
+  using Take = std::function<void(const Record& answer)>;
 
   TableInfo& info(int table) { return tables_.at(static_cast<std::size_t>(table)); }
   std::vector<int> shards_of(const TableInfo& table) const;
@@ -102,7 +103,7 @@ class Client {
   std::vector<int> owners_;             // by shard, as this client knows them; -1: lost
   std::vector<bool> dead_;              // servers
   Ticket issued_, done_;                // by shard
-  std::vector<std::deque<Rows>> rows_;  // by shard, in the order of their requests
+  std::vector<std::deque<Take>> rows_;  // who takes the answers to what only reads, by shard, in order
   std::string refused_, broken_;
   bool finished_ = false;
   std::mutex mutex_;

@@ -19,6 +19,22 @@ Client& Endpoint::client() {
   return *client_;
 }
 
+void Endpoint::host(int shard, const TableSpec& spec, std::unique_ptr<Storage> storage) {
+  service_->add_table(shard, tables_,
+                      std::make_unique<Table>(spec.flow, spec.mean, spec.rule->clone(), std::move(storage)));
+}
+
+void Endpoint::add_sparse(const TableSpec& spec, SparseSetting setting) {
+  if (tables_ == kMaxTables) throw std::length_error("more than " + std::to_string(kMaxTables) + " tables");
+  setting.optimizer = spec.optimizer;
+  const int me = group_->own_server(), servers = group_->servers();
+  for (int step = 0; service_ && step <= group_->replicas(); ++step) {
+    host((me - step + servers) % servers, spec, std::make_unique<SparseStorage>(setting, group_->clients()));
+  }
+  if (client_) client_->add_sparse(tables_, spec.name, setting.dim, kernels::slots(spec.optimizer.method));
+  ++tables_;
+}
+
 void Endpoint::add_dense(const TableSpec& spec, const std::vector<std::int64_t>& bounds, const float* initial) {
   if (tables_ == kMaxTables) throw std::length_error("more than " + std::to_string(kMaxTables) + " tables");
   const int table = tables_;
@@ -35,9 +51,7 @@ void Endpoint::add_dense(const TableSpec& spec, const std::vector<std::int64_t>&
     shm::populate(base, bytes);
     const DenseMemory memory(base, count, slots);
     std::memcpy(memory.column(0), initial + begin, static_cast<std::size_t>(count) * 4);
-    auto storage = std::make_unique<DenseStorage>(memory, spec.optimizer, group_->clients());
-    service_->add_table(shard, table,
-                        std::make_unique<Table>(spec.flow, spec.mean, spec.rule->clone(), std::move(storage)));
+    host(shard, spec, std::make_unique<DenseStorage>(memory, spec.optimizer, group_->clients()));
     group_->place(table, shard, me).store(used_ + 1, std::memory_order_release);
     used_ += bytes;
   }

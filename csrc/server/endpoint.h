@@ -29,6 +29,7 @@ class Endpoint {
 
   /// The same on every rank, in the same order. `initial` is the whole table.
   void add_dense(const TableSpec& spec, const std::vector<std::int64_t>& bounds, const float* initial);
+  void add_sparse(const TableSpec& spec, SparseSetting setting);
   /// Starts the server; all ranks have all tables that exist so far.
   void start();
 
@@ -36,6 +37,8 @@ class Endpoint {
   std::shared_ptr<Group> group_;
   std::shared_ptr<Service> service_;
   std::unique_ptr<Client> client_;
+  void host(int shard, const TableSpec& spec, std::unique_ptr<Storage> storage);
+
   int tables_ = 0;
   std::int64_t used_ = 0;  // of this server's heap
 };

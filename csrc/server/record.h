@@ -18,6 +18,8 @@ enum class Kind : std::uint8_t {
   PushRows,  // sparse gradients: unique ids, then rows
   Load,      // overwrites a piece of a column: parameters, or state of the optimiser; or rows
   PullRows,  // ids; the rows are written behind them
+  Export,    // rows with all that belongs to them, from place `version` on, `count` at most, are written into the
+             // payload; how many into `piece`, the next place into `log`
   Leave,     // the client has finished, or is gone
 };
 
@@ -54,6 +56,9 @@ struct Contributor {
   std::uint64_t sequence;
   std::int64_t client;
 };
+
+/// Whether a request changes nothing.
+inline bool reads(Kind kind) { return kind == Kind::PullRows || kind == Kind::Export; }
 
 inline std::uint32_t record_bytes(std::int64_t payload) {
   return static_cast<std::uint32_t>((static_cast<std::int64_t>(sizeof(Record)) + payload + 63) / 64 * 64);

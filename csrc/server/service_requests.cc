@@ -60,13 +60,13 @@ bool Service::take(int client, Record& record) {
   }
   if (!owns(number) || !caught_up()) return false;
   Shard& here = shard(number);
-  if (record.sequence <= here.done(client) && record.kind != Kind::PullRows) {
+  if (record.sequence <= here.done(client) && !reads(record.kind)) {
     if (record.kind == Kind::Begin) record.version = here.table(record.table)->begin(client);
     mine.duplicates.fetch_add(1, std::memory_order_relaxed);
     reader.take(number, here.log());
     return true;
   }
-  if (record.sequence != here.done(client) + (record.kind == Kind::PullRows ? 0 : 1) || !here.accepts(record)) {
+  if (record.sequence != here.done(client) + (reads(record.kind) ? 0 : 1) || !here.accepts(record)) {
     record.status = Status::Refused;
     reader.take(0, 0);
     return true;
@@ -76,7 +76,7 @@ bool Service::take(int client, Record& record) {
     if (!gather(number, record)) return false;
   } else {
     if (!here.ready(record)) return false;
-    if (record.kind == Kind::PullRows) here.apply(record);
+    if (reads(record.kind)) here.apply(record);
     else if (!commit(record)) return false;
     reader.take(number, here.log());
   }

@@ -20,7 +20,7 @@ std::vector<int> Shard::active() const {
 
 bool Shard::accepts(const Record& record) const {
   if (record.client < 0 || record.client >= static_cast<int>(gone_.size())) return false;
-  if (gone(record.client) && record.kind != Kind::PullRows) return false;
+  if (gone(record.client) && !reads(record.kind)) return false;
   if (record.kind == Kind::Clock || record.kind == Kind::Leave) return true;
   const Table* found = table(record.table);
   if (found == nullptr) return false;
@@ -44,7 +44,7 @@ bool Shard::ready(const Record& record) {
 }
 
 void Shard::apply(Record& record) {
-  if (record.kind == Kind::PullRows) return table(record.table)->storage().read(record);
+  if (reads(record.kind)) return table(record.table)->storage().read(record);
   record.log = ++log_;
   if (record.kind == Kind::Step) return step(record);
   const int client = record.client;

@@ -33,7 +33,7 @@ class Shard {
   bool ready(const Record& record);
   /// Whether it is a piece of a gradient whose mean with all others' is applied.
   bool averaged(const Record& record) const;
-  /// Applies a record and writes its answer. PullRows changes nothing.
+  /// Applies a record and writes its answer. Those that only read change nothing else.
   void apply(Record& record);
 
  private:

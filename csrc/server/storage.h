@@ -18,13 +18,17 @@ class Storage {
   virtual void add(int client, float weight) = 0;
   /// Makes a version of what was added, times `scale`.
   virtual void commit(float scale) = 0;
+  /// An iteration of all clients has passed.
+  virtual void tick() {}
   /// Overwrites what a Load brings.
   virtual void load(const Record& record) = 0;
-  /// Writes the rows that a PullRows asks for behind its ids.
+  /// Writes what a PullRows or an Export asks for into its payload.
   virtual void read(Record& request) = 0;
   /// Whether a record's payload fits this table.
   virtual bool accepts(const Record& record) const = 0;
   virtual std::int64_t bytes() const = 0;
+  /// Of a sparse table.
+  virtual std::int64_t rows() const { return 0; }
 };
 
 }  // namespace pyccl::server

@@ -46,6 +46,8 @@ policy::Verdict Table::judge(int client) {
   if (staleness_.size() <= bin) staleness_.resize(bin + 1);
   ++staleness_[bin];
   ++(verdict.fate == policy::Fate::Dropped ? dropped_ : applied_);
+  const bool versioned = flow_ == Flow::Averaged || flow_ == Flow::Buffered;
+  if (!versioned && (applied_ + dropped_) % rule_->workers() == 0) storage_->tick();
   return verdict;
 }
 
@@ -55,6 +57,7 @@ void Table::settle() {
   made_ = rule_->version();
   storage_->commit(mean_ && added_ > 0 ? static_cast<float>(1 / added_) : 1.0F);
   added_ = 0;
+  storage_->tick();
 }
 
 void Table::push(Record& piece) {

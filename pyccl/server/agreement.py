@@ -12,7 +12,7 @@ from pyccl.errors import ConfigError
 __all__ = ["agree", "exchange"]
 
 
-def exchange(comm: Communicator, row: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def exchange(comm: Communicator, row: np.ndarray[Any, Any]) -> Any:
     """Return everybody's row."""
     return comm.all_gather(row).reshape(comm.size, -1)
 

@@ -19,20 +19,29 @@ class Flow:
     mean: bool = False
 
 
-def flow_of(policy: Policy, optimizer: Optimizer) -> Flow:
-    """Return how a dense table's gradients flow; ConfigError if the optimiser cannot work that way."""
+def flow_of(policy: Policy, optimizer: object, *, sparse: bool = False) -> Flow:
+    """Return how a table's gradients flow.
+
+    Raises
+    ------
+    TypeError
+        If the optimiser is none of pyccl.optim's.
+    ConfigError
+        If it cannot work that way.
+    """
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be one of pyccl.optim, got {optimizer!r}")
+        raise TypeError(f"optimizer must be one of pyccl.optim, such as pyccl.optim.SGD(0.1), got {optimizer!r}")
+    whole = optimizer.whole and not sparse  # of a sparse table a layer is a row
     match policy:
         case SSP() | BoundedDelay():
-            if optimizer.whole:
+            if whole:
                 raise ConfigError(f"{optimizer!r} looks at whole gradients, which {policy!r} applies piece by piece")
             return Flow("clocked")
-        case Sync(backup=0) if not optimizer.whole:
+        case Sync(backup=0) if not whole and not sparse:
             return Flow("averaged", mean=True)
         case Sync() | KAsync():
             return Flow("buffered", mean=True)
-        case Async() if not optimizer.whole:
+        case Async() if not whole:
             return Flow("immediate")
         case Async() | SoftSync() | FedBuff():
             return Flow("buffered")

@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import atexit
-import hashlib
-import os
-import time
-import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from types import TracebackType
+from contextlib import contextmanager
+from os import PathLike
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from pyccl import _core
 from pyccl.arrays import NumpyArray, resolve
 from pyccl.checks import integer, output
 from pyccl.communicator import Communicator
-from pyccl.errors import CommError, ConfigError, Error, Timeout
+from pyccl.errors import ConfigError
+from pyccl.initializers import int64_ids
 from pyccl.policy import Async, Policy
-from pyccl.server.agreement import agree, exchange
-from pyccl.server.flows import flow_of
+from pyccl.server import snapshot
+from pyccl.server.agreement import agree
+from pyccl.server.lifetime import Lifetime, connect
 from pyccl.server.placement import Placement, server_ranks
+from pyccl.server.tables import DenseTable, RowRules, SparseTable, dense_table, finite, sparse_table
 from pyccl.server.work import ServerWork
 
 __all__ = ["ParameterServer"]
 
-PATIENCE = 5.0  # seconds that the interpreter's end waits for the servers
-_PAUSE = 0.002
-_open: weakref.WeakSet[ParameterServer] = weakref.WeakSet()
-_NAN = ("raise", "skip", "pass")
 
-
-@dataclass(frozen=True)
-class _Table:
-    number: int
-    shape: tuple[int, ...]
-    nan: str
-
-
-class ParameterServer:
+class ParameterServer(Lifetime):
     """Tables that live on servers: workers pull parameters and push gradients. Collective.
 
     Parameters
@@ -79,53 +64,24 @@ class ParameterServer:
         consistency: Policy | None = None,
         replicas: int = 0,
     ) -> None:
-        ranks = server_ranks(servers, comm.size)
-        policy = Async() if consistency is None else consistency
-        if not isinstance(policy, Policy):
-            raise TypeError(f"consistency must be a policy such as pyccl.SSP(3), got {policy!r}")
-        copies = integer(replicas, "replicas", 0, len(ranks))
+        self._policy = Async() if consistency is None else consistency
+        if not isinstance(self._policy, Policy):
+            raise TypeError(f"consistency must be a policy such as pyccl.SSP(3), got {consistency!r}")
+        self._servers = server_ranks(servers, comm.size)
+        copies = integer(replicas, "replicas", 0, len(self._servers))
         if len(set(comm.nodes)) > 1:
             raise ConfigError("a parameter server needs all ranks on one node")
-        agree(comm, "ParameterServer", f"servers={list(ranks)}, consistency={policy!r}, replicas={copies}")
-        self._comm, self._policy, self._servers, self._replicas = comm, policy, ranks, copies
-        self._clients = tuple(r for r in range(comm.size) if r not in ranks) if servers != "colocated" else ranks
-        self._timeout = comm._timeout
-        self._tables: dict[str, _Table] = {}
-        self._placement = Placement(len(ranks))
-        self._closed = False
-        self._endpoint = self._connect()
-        comm.barrier()
-        self._endpoint.start()
-        _open.add(self)
-
-    def _connect(self) -> _core.ServerEndpoint:
-        comm, own = self._comm, []
-        first = comm.rank == self._servers[0]
-        sizes = comm.size, len(self._servers), len(self._clients), self._replicas
-        requests = _core.ServerMemory.requests(*sizes) if first else None
-        heap = _core.ServerMemory.heap() if comm.rank in self._servers else None
-        own = [memory for memory in (requests, heap) if memory is not None]
-        fds = [-1 if memory is None else memory.fd for memory in (requests, heap)]
-        told = exchange(comm, np.array([os.getpid(), *fds], np.int64))
-        at = [(int(told[rank, 0]), int(told[rank, 2])) for rank in self._servers]
-        membership = comm._membership
-        endpoint = _core.ServerEndpoint(
-            rank=comm.rank,
-            size=comm.size,
-            servers=list(self._servers),
-            clients=list(self._clients),
-            replicas=self._replicas,
-            pids=told[:, 0].tolist(),
-            crowded=membership.crowded,
-            yields=membership.yields,
-            requests=(int(told[self._servers[0], 0]), int(told[self._servers[0], 1])),
-            heaps=at,
-            timeout=self._timeout,
-        )
-        comm.barrier()  # all have mapped it
-        for memory in own:
-            memory.close()
-        return endpoint
+        agree(comm, "ParameterServer", f"servers={self._servers}, consistency={self._policy!r}, replicas={copies}")
+        everywhere = len(self._servers) == comm.size
+        self._workers = tuple(r for r in range(comm.size) if everywhere or r not in self._servers)
+        self._comm, self._rank, self._timeout = comm, comm.rank, comm._timeout
+        self._works = comm.rank in self._workers
+        self._tables: dict[str, DenseTable | SparseTable] = {}
+        self._numbers: dict[str, int] = {}
+        self._bounds: dict[str, list[int]] = {}
+        self._placement = Placement(len(self._servers))
+        self._endpoint = connect(comm, self._servers, self._workers, copies, self._timeout)
+        self._begin()
 
     @property
     def servers(self) -> tuple[int, ...]:
@@ -135,7 +91,7 @@ class ParameterServer:
     @property
     def workers(self) -> tuple[int, ...]:
         """The ranks that pull and push."""
-        return self._clients
+        return self._workers
 
     def table(
         self,
@@ -143,6 +99,9 @@ class ParameterServer:
         *,
         init: Any,
         optimizer: Any,
+        sparse: bool = False,
+        dim: int | None = None,
+        rules: RowRules | None = None,
         consistency: Policy | None = None,
         nan: str = "raise",
     ) -> None:
@@ -151,10 +110,16 @@ class ParameterServer:
         Parameters
         ----------
         name : str
-        init : array of float32
-            The initial parameters, any shape; the same bits on every rank.
+        init : array of float32, or pyccl.initializers.Initializer
+            A dense table's parameters, any shape, the same bits on every rank; or how a sparse table's rows begin.
         optimizer : pyccl.optim.Optimizer
             What servers do with a gradient.
+        sparse : bool, default False
+            Rows of `dim` numbers by id, which need not be known before.
+        dim : int, optional
+            From 1 to 8192.
+        rules : RowRules, optional
+            Which ids get a row, and which rows go; default: all do, none goes.
         consistency : Policy, optional
             Default: the parameter server's.
         nan : {"raise", "skip", "pass"}, default "raise"
@@ -163,43 +128,50 @@ class ParameterServer:
         Raises
         ------
         ConfigError
-            On every rank, if ranks give different tables.
+            On every rank, if ranks give different tables; nothing is made.
         """
         self._check_open()
         policy = self._policy if consistency is None else consistency
-        if nan not in _NAN:
-            raise ValueError(f"nan must be one of {', '.join(_NAN)}, got {nan!r}")
-        start = resolve(init, "init")
-        if start.dtype != np.float32:
-            raise TypeError(f"init must be float32, got {start.dtype}")
-        digest = hashlib.blake2b(start.tobytes(), digest_size=16).hexdigest()
-        said = f"{name!r}, shape {start.shape}, values {digest}, {optimizer!r}, {policy!r}, nan={nan!r}"
-        agree(self._comm, "table", said)
+        made: DenseTable | SparseTable
+        if sparse:
+            made = sparse_table(name, init, optimizer, policy, nan, dim, rules or RowRules())
+        else:
+            if dim is not None or rules is not None:
+                raise TypeError("dim and rules are for tables with sparse=True")
+            made = dense_table(name, init, optimizer, policy, nan)
+        agree(self._comm, "table", made.said())
         if name in self._tables:
             raise ValueError(f"there is a table {name!r} already")
-        flow = flow_of(policy, optimizer)
-        bounds = self._placement.cut(start.size, whole=optimizer.whole)
-        rule = policy.rule(len(self._clients))
-        self._endpoint.add_dense(
-            name=name,
-            flow=flow.name,
-            mean=flow.mean,
-            rule=rule,
-            optimizer=optimizer.core,
-            bounds=bounds,
-            initial=start.reshape(-1),
-        )
-        self._tables[name] = _Table(len(self._tables), start.shape, nan)
+        common: dict[str, Any] = {
+            "name": name,
+            "flow": made.flow.name,
+            "mean": made.flow.mean,
+            "rule": policy.rule(len(self._workers)),
+            "optimizer": made.optimizer.core,
+        }
+        if isinstance(made, SparseTable):
+            self._endpoint.add_sparse(**common, setting=made.setting)
+        else:
+            self._bounds[name] = self._placement.cut(made.start.size, whole=made.optimizer.whole)
+            self._endpoint.add_dense(**common, bounds=self._bounds[name], initial=made.start)
+        self._numbers[name] = len(self._tables)
+        self._tables[name] = made
         self._comm.barrier()  # nobody asks before all have it
 
-    def pull(self, name: str, *, out: Any = None) -> Any:
-        """Return a table's parameters, once its rule lets this worker begin an iteration.
+    def pull(self, name: str, *, ids: Any = None, out: Any = None) -> Any:
+        """Return a table's parameters, or rows of it, once its rule lets this worker begin an iteration.
 
         Parameters
         ----------
         name : str
+        ids : array of int, shape (n,)
+            Of a sparse table; duplicates are fine. An id without a row gives what its row would begin with.
         out : array of float32, optional
             Where to put them; default: a new NumPy array.
+
+        Returns
+        -------
+        array of float32, of the table's shape, or (n, dim)
 
         Raises
         ------
@@ -208,19 +180,26 @@ class ParameterServer:
         ServerLost
             If a server has died and no replica has taken over.
         """
-        table = self._find(name)
-        result, view = output(np.empty(0, np.float32), out, table.shape, np.dtype(np.float32))
-        self._endpoint.pull(table.number, view.reshape(-1))
+        number, table = self._find(name, ids)
+        if isinstance(table, SparseTable):
+            wanted = int64_ids(ids)
+            result, view = output(np.empty(0, np.float32), out, (wanted.size, table.dim), np.dtype(np.float32))
+            self._endpoint.pull_rows(number, wanted, view.reshape(wanted.size, table.dim))
+        else:
+            result, view = output(np.empty(0, np.float32), out, table.shape, np.dtype(np.float32))
+            self._endpoint.pull(number, view.reshape(-1))
         return result
 
-    def push(self, name: str, gradient: Any) -> None:
+    def push(self, name: str, gradient: Any, *, ids: Any = None) -> None:
         """Give a gradient, and return when its servers and their replicas have it.
 
         Parameters
         ----------
         name : str
         gradient : array of float32
-            Of the table's shape.
+            Of the table's shape; or (n, dim), rows of the ids. Rows of the same id are summed.
+        ids : array of int, shape (n,)
+            Of a sparse table.
 
         Raises
         ------
@@ -229,22 +208,21 @@ class ParameterServer:
         Timeout, ServerLost
             As for `pull`.
         """
-        self.push_async(name, gradient).wait()
+        self.push_async(name, gradient, ids=ids).wait()
 
-    def push_async(self, name: str, gradient: Any) -> ServerWork:
+    def push_async(self, name: str, gradient: Any, *, ids: Any = None) -> ServerWork:
         """Give a gradient, and return when it has been handed over: the array may be used again."""
-        table = self._find(name)
+        number, table = self._find(name, ids)
         view = resolve(gradient, "gradient")
-        if view.dtype != np.float32:
-            raise TypeError(f"gradient must be float32, got {view.dtype}")
-        if view.shape != table.shape:
-            raise ValueError(f"gradient of {name!r} must have shape {table.shape}, got {view.shape}")
+        rows = None if not isinstance(table, SparseTable) else int64_ids(ids)
+        _check_gradient(view, name, table.shape if rows is None else (rows.size, table.dim))  # type: ignore[union-attr]
         ticket: list[int] = []
-        if table.nan == "pass" or _core.all_finite(view.reshape(-1)):
-            ticket = self._endpoint.push(table.number, view.reshape(-1))
-        elif table.nan == "raise":
-            raise ValueError(f"gradient of {name!r} is not finite: {_first_bad(view)}")
-        return ServerWork(self._endpoint, ticket, lambda: self._timeout)
+        if finite(view, name, table.nan):
+            if rows is None:
+                ticket = self._endpoint.push(number, view.reshape(-1))
+            else:
+                ticket = self._endpoint.push_rows(number, rows, view)
+        return ServerWork(self._endpoint, ticket, self._timeout)
 
     def clock(self) -> None:
         """End this worker's iteration on all tables whose rule counts clocks (SSP, BoundedDelay)."""
@@ -256,105 +234,63 @@ class ParameterServer:
         self._check_open()
         self._endpoint.leave()
 
-    def staleness_histogram(self, name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return how many of this worker's gradients had which staleness, summed over shards.
+    def staleness_histogram(self, name: str) -> npt.NDArray[np.int64]:
+        """Return how many of this worker's gradients had which staleness, counted at every shard.
 
         Returns
         -------
         ndarray of int64
             Entry s counts gradients before which s versions were made since the one that they were computed on.
         """
-        counts, _, _ = self._endpoint.seen(self._find(name).number)
+        counts, _, _ = self._endpoint.seen(self._table(name)[0])
         return np.array(counts, np.int64)
 
-    def stats(self) -> list[dict[str, float]]:
-        """Return what every server has counted so far: requests, bytes, busy seconds, duplicates, failovers …"""
+    def stats(self) -> list[dict[str, Any]]:
+        """Return what every server has counted so far: requests, bytes, busy seconds, duplicates, failovers."""
         self._check_open()
         return [
             {"rank": rank, "alive": self._endpoint.lives(rank), **self._endpoint.counters(i)}
             for i, rank in enumerate(self._servers)
         ]
 
+    def balance(self) -> npt.NDArray[np.int64]:
+        """Return how many elements of dense tables each shard has."""
+        return np.array(self._placement.loads)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all tables to a new folder, by one worker. See `pyccl.server.snapshot`."""
+        self._check_open()
+        snapshot.save(self._endpoint, self._tables, self._bounds, path)
+
+    def load(self, path: str | PathLike[str]) -> None:
+        """Overwrite all tables with those of a folder that `save` has written, by one worker."""
+        self._check_open()
+        snapshot.load(self._endpoint, self._tables, self._bounds, path, self._timeout)
+
     @contextmanager
     def serve(self) -> Iterator[ParameterServer]:
-        """On a dedicated server: leave the block when all workers have finished."""
+        """On a dedicated server: the block is left when all workers have finished."""
         self._check_open()
         yield self
         self._await_workers(float("inf"))
 
-    def close(self) -> None:
-        """Finish: nobody waits for this worker any more. Returns when all workers have. May be repeated."""
-        self._end(self._timeout)
-
-    def __enter__(self) -> ParameterServer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            with suppress(Error):
-                self._end(PATIENCE)
-
-    def _end(self, patience: float) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        _open.discard(self)
-        try:
-            if self._comm.rank in self._clients:
-                try:
-                    self._endpoint.leave()
-                finally:
-                    self._endpoint.close_client()
-            self._await_workers(patience)
-        finally:
-            self._endpoint.stop()
-
-    def _await_workers(self, patience: float) -> None:
-        end = time.monotonic() + patience
-        while not self._endpoint.finished():
-            if failure := self._endpoint.failure():
-                raise CommError(f"the server of rank {self._comm.rank} has failed: {failure}")
-            if time.monotonic() > end:
-                raise Timeout(f"close() timed out after {patience:g} s: not all workers have finished")
-            time.sleep(_PAUSE)
-
-    def _find(self, name: str) -> _Table:
+    def _table(self, name: str) -> tuple[int, DenseTable | SparseTable]:
         self._check_open()
-        if name not in self._tables:
+        table = self._tables.get(name)
+        if table is None:
             known = ", ".join(map(repr, self._tables)) or "none"
             raise ValueError(f"there is no table {name!r}; there are {known}")
-        return self._tables[name]
+        return self._numbers[name], table
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise CommError("the parameter server is closed")
-        if failure := self._endpoint.failure():
-            raise CommError(f"the server of rank {self._comm.rank} has failed: {failure}")
-
-    def _orphan(self) -> None:
-        self._closed = True
-        self._endpoint.orphan()
+    def _find(self, name: str, ids: Any) -> tuple[int, DenseTable | SparseTable]:
+        number, table = self._table(name)
+        if isinstance(table, SparseTable) != (ids is not None):
+            raise TypeError(f"table {name!r} is {'sparse: give ids' if ids is None else 'dense: it has no ids'}")
+        return number, table
 
 
-def _first_bad(gradient: NumpyArray) -> str:
-    place = int(np.argmin(np.isfinite(gradient.reshape(-1))))
-    return f"element {place} is {gradient.reshape(-1)[place]}"
-
-
-@atexit.register
-def _at_exit() -> None:
-    for ps in list(_open):
-        with suppress(Error):
-            ps._end(PATIENCE)
-
-
-def _after_fork() -> None:
-    for ps in list(_open):
-        ps._orphan()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+def _check_gradient(view: NumpyArray, name: str, shape: tuple[int, ...]) -> None:
+    if view.dtype != np.float32:
+        raise TypeError(f"the gradient of {name!r} must be float32, got {view.dtype}")
+    if view.shape != shape:
+        raise ValueError(f"the gradient of {name!r} must have shape {shape}, got {view.shape}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from pyccl.checks import integer
 from pyccl.collectives import chunk_range
@@ -50,7 +51,7 @@ class Placement:
     """Cuts tables so that all servers hold about as many bytes; the same on every rank."""
 
     def __init__(self, servers: int) -> None:
-        self.loads = np.zeros(servers, np.int64)  # elements
+        self.loads: npt.NDArray[np.int64] = np.zeros(servers, np.int64)  # elements
 
     def cut(self, count: int, *, whole: bool = False) -> list[int]:
         """Return the bounds of a table's shards: shard i has the elements [bounds[i], bounds[i + 1]).

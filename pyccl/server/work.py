@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pyccl import _core
 from pyccl.checks import seconds
@@ -13,7 +13,7 @@ __all__ = ["ServerWork"]
 class ServerWork:
     """A push that has been handed over. It is done when its servers and their replicas have it."""
 
-    def __init__(self, endpoint: _core.ServerEndpoint, ticket: Sequence[int], timeout: Callable[[], float]) -> None:
+    def __init__(self, endpoint: _core.ServerEndpoint, ticket: Sequence[int], timeout: float) -> None:
         self._endpoint, self._ticket, self._timeout = endpoint, list(ticket), timeout
 
     def done(self) -> bool:
@@ -35,4 +35,4 @@ class ServerWork:
         ServerLost
             If a server has died before and no replica has taken over.
         """
-        self._endpoint.wait(self._ticket, self._timeout() if timeout is None else seconds(timeout))
+        self._endpoint.wait(self._ticket, self._timeout if timeout is None else seconds(timeout))
