@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pyccl.sim import pace
+from pyccl.sim import pace, report
 from pyccl.sim.strategies import text
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ LIMITS = {
     "recovery": "failures and recovery from them",
 }
 BOUNDED = ("ssp", "bounded")
+LESS_MEMORY = "zero3, tensor, a pipeline or a smaller batch"
 PERSISTENT = 1.2
 """A worker whose steps take so many times the median's is slow for good."""
 
@@ -36,6 +37,9 @@ def sentence(result: Result) -> str:
     """Return what limits the job and what would help most; savings are upper bounds from the breakdown."""
     if not result.makespan:
         return "Nothing takes time here."
+    if not result.fits:
+        have, need = report.scaled(result.device_memory, "B"), report.scaled(result.memory, "B")
+        return f"Limited by memory: a device has {have} and this needs {need}; {LESS_MEMORY} would need less."
     parts = {name: seconds / result.makespan for name, seconds in result.breakdown.items()}
     limit = max(parts, key=lambda name: parts[name])
     best = remedies(result)[0]

@@ -36,6 +36,7 @@ def to_dict(result: Result) -> dict[str, Any]:
             {"name": link.name, "bytes": link.nbytes, "utilisation": link.utilisation} for link in result.links()
         ],
         "link_bytes": float(run.link_bytes.sum()), "memory_bytes": result.memory,
+        "device_memory_bytes": result.device_memory, "fits": result.fits,
         "cost_usd": result.cost, "energy_j": result.energy,
         "loss": None if result.losses is None else result.losses.to_dict(),
         "advice": result.advice, "notes": list(run.notes),
@@ -138,6 +139,12 @@ def scaled(value: float, unit: str) -> str:
     return f"{value / 1000**power:.3g} {('', 'k', 'M', 'G', 'T', 'P')[power]}{unit}"
 
 
+def too_little(result: Result) -> str:
+    """Return what to say where a device has less memory than it needs, else nothing."""
+    need, have = scaled(result.memory, "B"), scaled(result.device_memory, "B")
+    return "" if result.fits else f"needs {need} on each device, which has {have}: it does not fit"
+
+
 def summary(result: Result) -> list[tuple[str, str]]:
     """Return what a table of one result says, as pairs of a name and a text."""
     times, run = result.step_statistics, result.run
@@ -154,7 +161,9 @@ def summary(result: Result) -> list[tuple[str, str]]:
     if run.dropped:
         rows.append(("dropped", f"{run.dropped} gradients"))
     if result.memory:
-        rows.append(("memory", f"{scaled(result.memory, 'B')} on each device"))
+        rows.append(
+            ("memory", f"{scaled(result.memory, 'B')} on each device{'' if result.fits else ', more than it has'}")
+        )
     if result.cost:
         rows.append(("cost", f"{result.cost:.2f} USD"))
     if result.energy:

@@ -18,6 +18,7 @@ NODE = MappingProxyType(
     {
         "name": "text", "hosts": "count", "gpus_per_host": "count", "nics_per_host": "count", "nic": "rate",
         "latency": "time", "intra": "rate", "intra_latency": "time", "price": "price", "power": "power",
+        "memory": "size",
     }
 )  # fmt: skip
 """Settings of equal hosts."""
@@ -79,7 +80,7 @@ def unknown(key: str, choices: Iterable[str], where: str) -> str:
 def _value(key: str, value: Any, kind: str) -> Any:
     try:
         if kind in QUANTITIES:
-            return (quantity.positive if kind == "rate" else quantity.parse)(value, kind, key)
+            return (quantity.positive if kind in ("rate", "size") else quantity.parse)(value, kind, key)
         return _plain(key, value, kind)
     except ConfigError as error:
         raise error if isinstance(error, SettingError) else SettingError(key, str(error)) from None

@@ -12,6 +12,7 @@ import numpy as np
 
 from pyccl.sim import advice, pace, perfetto, plot, report
 from pyccl.sim.job import CATEGORIES, Floats, Ints, Job, Run, Strategy
+from pyccl.sim.memory import device_bytes
 from pyccl.sim.strategies import text
 
 if TYPE_CHECKING:
@@ -147,6 +148,16 @@ class Result:
     def memory(self) -> float:
         """Bytes that a device needs."""
         return self.run.memory
+
+    @cached_property
+    def device_memory(self) -> float:
+        """Bytes that the smallest device has; infinite where neither cluster nor model says it."""
+        return device_bytes(self.job.cluster, self.job.model)
+
+    @property
+    def fits(self) -> bool:
+        """Whether a device has the memory that it needs."""
+        return self.memory <= self.device_memory
 
     @cached_property
     def cost(self) -> float:
