@@ -167,6 +167,7 @@ def test_quantiles_are_finite_and_ordered(u: float, v: float, text: str) -> None
         ("constant(nan)", "at least 0"),
         ("lognormal(mean=0 s)", "above 0"),
         ("empirical(/nowhere/at/all)", "No such file"),
+        ("empirical(file='times.txt')", r"write the file alone: empirical\(times.txt\)"),
     ],
 )
 def test_a_bad_distribution_is_one_clear_error(text: str, says: str) -> None:
