@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyccl import _core
-from pyccl.errors import ConfigError
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.distributions import Distribution
+from pyccl.sim.settings import SettingError
 from pyccl.sim.workers import Workers
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 KINDS = ("device", "host", "domain", "preemption")
+_SETTINGS = ("mtbf", "node_mtbf", "domain_mtbf", "preemption")
 _FAILURES, _PREEMPTION = 2, 3  # streams of csrc/sim/random.h
 _NUMBERS = 1 << 28  # of one kind's entities; csrc/sim/heap.h has as many ranks
 _MOST = 10_000_000
@@ -67,6 +68,11 @@ def rate(workers: Workers, cluster: Cluster) -> float:
     return math.fsum(len(kind.ranks) / kind.mtbf for kind in _kinds(workers, cluster))
 
 
+def most_frequent(workers: Workers, cluster: Cluster) -> str:
+    """Return the setting of `workers` that makes most failures."""
+    return _SETTINGS[max(_kinds(workers, cluster), key=lambda kind: len(kind.ranks) / kind.mtbf).number]
+
+
 def failures(workers: Workers, cluster: Cluster, horizon: float, seed: int) -> Failures:
     """Return what fails within `horizon` seconds.
 
@@ -79,9 +85,9 @@ def failures(workers: Workers, cluster: Cluster, horizon: float, seed: int) -> F
         If more than ten million failures would happen.
     """
     if rate(workers, cluster) * horizon > _MOST:
-        raise ConfigError(
-            f"more than {_MOST} failures in {horizon:g} s; check mtbf, node_mtbf, domain_mtbf, preemption"
-        )
+        name = most_frequent(workers, cluster)
+        least = 2 * getattr(workers, name) * rate(workers, cluster) * horizon / _MOST
+        raise SettingError(name, f"more than {_MOST} failures in {horizon:g} s; write {name} = '{least:.2g} s' or more")
     columns: list[tuple[Floats, Ints, Ints, Ints, Ints, Floats]] = []
     for kind in _kinds(workers, cluster):
         first = np.cumsum(kind.ranks) - kind.ranks

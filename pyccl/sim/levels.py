@@ -74,7 +74,8 @@ def _unlike(value: NDArray[np.generic], group: Ints) -> Ints:
     """Return the groups, some of them often, that have several values."""
     of_group = np.empty(int(group.max(initial=0)) + 1, value.dtype)
     of_group[group] = value
-    return group[of_group[group] != value]
+    unlike: Ints = group[of_group[group] != value]
+    return unlike
 
 
 def _kinds(rows: Floats) -> Ints:

@@ -130,7 +130,7 @@ class _Search:
         if key not in self._clusters:
             cluster = with_topology(self.scenario.cluster, choice.topology)
             self._clusters[key] = with_devices(cluster, choice.workers)
-        return self.scenario.with_(cluster=self._clusters[key], strategy=choice.strategy)
+        return self.scenario.with_(cluster=self._clusters[key], strategy=choice.strategy, text="")
 
     def measure(self, scenario: Scenario, seed: int) -> tuple[float, float, Result]:
         """Return seconds, cost and the result."""

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from pyccl.errors import ConfigError
 from pyccl.sim.cluster import Cluster
-from pyccl.sim.failures import Failures, failures
+from pyccl.sim.failures import Failures, failures, most_frequent
 from pyccl.sim.failures import rate as failures_per_second
 from pyccl.sim.job import CATEGORIES, Run
 from pyccl.sim.quantity import Quantity, parse
+from pyccl.sim.settings import SettingError
 from pyccl.sim.workers import Workers
 
 Floats = NDArray[np.float64]
@@ -121,9 +122,10 @@ def with_failures(run: Run, workers: Workers, cluster: Cluster, recovery: Recove
             break
         horizon *= 2
     else:
-        raise ConfigError(
+        raise SettingError(
+            most_frequent(workers, cluster),
             f"failures every {1 / rate:g} s are too many for this job to end: it would take more than {horizon:g} s; "
-            f"give a longer mtbf, or shorter restart, detect and interval"
+            f"give a longer mtbf, or shorter restart, detect and interval",
         )
     note = (
         f"{found.failures} failures: {found.lost:.4g} s of work done again, {found.down:.4g} s standing still, "
@@ -273,7 +275,9 @@ class _Shrink(_Walk):
             self.changes += [(max(time, float(away[device])), -1), (time + repair, 1)]
         np.maximum(away, time + repair, out=away)
         if (self.until > time).all():
-            raise ConfigError(f"after {time:g} s no worker is left; give repair or spares, or a longer mtbf")
+            raise SettingError(
+                "failures", f"after {time:g} s no worker is left; give repair or spares, or a longer mtbf"
+            )
         return 0.0
 
     def share(self, step_ends: Floats) -> float:

@@ -70,13 +70,17 @@ class Shards:
 
     def __post_init__(self) -> None:
         if not len(self.workers):
-            raise ConfigError(f"{len(self.servers)} dedicated servers leave no worker on {self.cluster.size} devices")
+            raise ConfigError(f"{len(self.servers)} dedicated servers leave no worker on {self.cluster.size} devices; "
+                              f"write at most {self.cluster.size - 1}")  # fmt: skip
         if not 0 <= self.replicas < len(self.servers):
             raise ConfigError(
-                f"replicas={self.replicas} needs at least {self.replicas + 1} servers, there are {len(self.servers)}"
+                f"replicas={self.replicas} needs at least {self.replicas + 1} servers, there are {len(self.servers)}; "
+                f"write servers={self.replicas + 1}, or fewer replicas"
             )
         if self.death is not None and not 0 <= self.death.server < len(self.servers):
-            raise ConfigError(f"server {self.death.server} cannot die: there are {len(self.servers)}")
+            raise ConfigError(
+                f"server {self.death.server} cannot die: there are {len(self.servers)}; number them from 0"
+            )
 
     def _routes(self, source: Ints, destination: Ints) -> tuple[Ints, Ints]:
         """Return the routes of all pairs, the second changing fastest."""

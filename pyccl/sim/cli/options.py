@@ -90,7 +90,7 @@ _picture = _file(".png", ".svg", ".pdf")
 def _whole(least: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
         if not text.isdecimal() or len(text) > 18 or int(text) < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, below 10^18, got {text!r}")
         return int(text)
 
     return convert
