@@ -156,7 +156,7 @@ def test_a_strategy_that_does_not_suit_the_cluster_is_told_at_its_line(
     [
         ('mtbf = "1 ns"', 30, r"write mtbf = '.* s' or more"),
         ('mtbf = "1 h"\nnode_mtbf = "1 ns"', 31, "write node_mtbf = "),
-        ('mtbf = "1 ms"', 30, "failures every .* are too many"),
+        ('mtbf = "9 s"\n[recovery]\npolicy = "shrink"', 29, "after .* no worker is left; give repair"),
     ],
 )
 def test_too_many_failures_are_told_at_their_line(tmp_path: Path, more: str, line: int, says: str) -> None:
