@@ -42,7 +42,7 @@ def test_what_differs_with_random_workers_is_chance() -> None:
 @pytest.mark.parametrize(("slow", "backup", "step"), [(0, 2, 0.18), (1, 1, 0.18), (2, 2, 0.18), (2, 1, 0.54)])
 def test_backup_workers_stand_in_for_those_that_are_slow_for_good(slow: int, backup: int, step: float) -> None:
     """The first N gradients labelled t make step t; who is late gives up and restarts (Chen et al. 2016)."""
-    workers = Workers(slow={rank: 3.0 for rank in range(7 - slow, 7)})
+    workers = Workers(slow=dict.fromkeys(range(7 - slow, 7), 3.0))
     cluster = Cluster.switch(hosts=8, nic="10 TB/s", latency="1 ns")
     result = simulate(cluster, MODEL, f"backup:{backup}", workers=workers, steps=20)
     assert result.step_time == pytest.approx(step, rel=1e-3)

@@ -81,6 +81,41 @@ def test_advice(strategy: str, says: str) -> None:
     assert says in result(strategy).advice
 
 
+def test_advice_names_one_cause() -> None:
+    """More time goes into computing, of which a half could be saved, than into waiting, which could be saved."""
+    mixed = result("fake(extra=0.45, category=1)")
+    assert mixed.breakdown["compute"] > mixed.breakdown["straggler"]
+    assert mixed.advice.startswith(
+        "Limited by waiting for slower workers (47% of the time); a strategy that waits less"
+    )
+    assert mixed.advice.count(". ") == 0
+    sharing = simulate(cluster(), MODEL, "fake(extra=2, category=4)", steps=2).advice
+    assert sharing.startswith("Limited by links that several messages share (80% of the time); twice the bandwidth")
+
+
+def test_step_times_and_the_last_pull_sum_to_the_makespan() -> None:
+    one = simulate(cluster(), MODEL, "ps_async", steps=5)
+    assert one.tail > 0
+    assert math.fsum([*one.step_times, one.tail]) == pytest.approx(one.makespan, rel=1e-12)
+    assert one.to_dict()["tail_s"] == one.tail
+    assert result().tail == pytest.approx(0, abs=1e-12)
+
+
+def test_clients_that_are_not_chosen_are_idle_and_no_stragglers() -> None:
+    many = simulate(cluster(hosts=101), MODEL, "fedavg:10", steps=6)
+    parts = many.breakdown
+    assert parts["idle"] == pytest.approx(0.9 * many.makespan)
+    assert parts["straggler"] < 0.02 * many.makespan
+    assert math.fsum(parts.values()) == many.makespan
+    assert "Limited by computing" in many.advice
+    slow = simulate(
+        cluster(hosts=101), MODEL, "fedavg:10", steps=6, workers=Workers(slow=dict.fromkeys(range(50), 4.0))
+    )
+    assert slow.breakdown["straggler"] > 0.02 * slow.makespan
+    assert math.fsum(slow.breakdown.values()) == slow.makespan
+    assert "idle" not in result().breakdown
+
+
 def test_ssp_warns_of_a_persistent_straggler() -> None:
     warning = "SSP absorbs jitter, never a persistent straggler: worker 2 sets the pace in the long run."
     slow, even = Workers(slow={2: 2.0}), Workers()

@@ -29,7 +29,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "cluster": {"topology": job.cluster.topology, "hosts": job.cluster.hosts, "devices": job.cluster.size},
         "workers": result.workers, "steps": job.steps, "seed": job.seed,
         "makespan_s": run.makespan, "updates": run.updates, "samples": run.samples, "dropped": run.dropped,
-        "step_time_s": result.step_statistics, "throughput_samples_per_s": result.throughput,
+        "step_time_s": result.step_statistics, "tail_s": result.tail, "throughput_samples_per_s": result.throughput,
         "efficiency": result.efficiency, "utilisation": result.utilisation, "goodput": result.goodput,
         "breakdown_s": result.breakdown, "staleness": _staleness(result),
         "links": [
@@ -156,6 +156,8 @@ def summary(result: Result) -> list[tuple[str, str]]:
         ("utilisation", f"{result.utilisation:.1%}"),
         ("goodput", f"{result.goodput:.2%} of the time"),
     ]
+    if result.tail > 1e-9 * result.makespan:
+        rows.insert(2, ("last pulls", f"{seconds(result.tail)} after the last update"))
     if result.staleness is not None:
         rows.append(("staleness", f"{result.mean_staleness:.3g} versions on the mean"))
     if run.dropped:

@@ -199,8 +199,13 @@ def train(
     return Trained(shards, log, shards.link_bytes(wires, log["pushes"], log["pulls"]))
 
 
-def to_run(trained: Trained, *, samples: float, memory: float, notes: tuple[str, ...]) -> Run:
-    """Return the result in everybody's form; `samples` are those of one gradient."""
+def to_run(
+    trained: Trained, *, samples: float, memory: float, notes: tuple[str, ...], at_once: int | None = None
+) -> Run:  # fmt: skip
+    """Return the result in everybody's form; `samples` are those of one gradient.
+
+    Of more workers than take part `at_once` the others are idle: each has its share of that in its waiting.
+    """
     log, shards = trained.log, trained.shards
     makespan: float = log["makespan"]
     compute, others = log["seconds"][:, :1], log["seconds"][:, 1:]
@@ -227,4 +232,11 @@ def to_run(trained: Trained, *, samples: float, memory: float, notes: tuple[str,
         spans,
         applied if log["all_applied"] else None,
         notes,
+        None if at_once is None else _share(idle[:, 0], (len(idle) - at_once) * makespan),
     )
+
+
+def _share(waiting: Floats, total: float) -> Floats:
+    """Return `total` spread in proportion to `waiting`, of which it is a part."""
+    every = float(waiting.sum())
+    return waiting * (min(total / every, 1.0) if every else 0.0)

@@ -66,8 +66,13 @@ class Result:
 
     @property
     def step_time(self) -> float:
-        """Mean seconds from one version of the model to the next."""
+        """Seconds of the whole job, `tail` too, over the versions of the model."""
         return self.run.makespan / self.run.updates if self.run.updates else math.inf
+
+    @cached_property
+    def tail(self) -> float:
+        """Seconds from the last version to the end: workers fetch it. With `step_times` it sums to the makespan."""
+        return self.makespan - float(self.run.step_ends.max(initial=0.0))
 
     @cached_property
     def step_times(self) -> Floats:
@@ -98,9 +103,15 @@ class Result:
 
     @cached_property
     def breakdown(self) -> dict[str, float]:
-        """Seconds of the mean worker by category; they sum to the makespan exactly (`math.fsum`)."""
+        """Seconds of the mean worker by category; they sum to the makespan exactly (`math.fsum`).
+
+        Where not all take part at a time, "idle" is the time of those who do not.
+        """
         parts: Floats = self.run.categories.mean(axis=0)
         found = dict(zip(CATEGORIES, parts.tolist(), strict=True))
+        if self.run.idle is not None:
+            found["idle"] = float(self.run.idle.mean())
+            found["straggler"] = max(found["straggler"] - found["idle"], 0.0)
         largest = max(found, key=lambda name: found[name])
         for _ in range(4):  # the rest of rounding goes to the largest part
             found[largest] += self.run.makespan - math.fsum(found.values())

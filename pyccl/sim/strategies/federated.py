@@ -82,7 +82,7 @@ class Federation(Strategy):
         )  # fmt: skip
         trained = Trained(shards, log, shards.link_bytes(wires, log["pushes"], log["pulls"]))
         samples = job.model.batch * self.local_steps
-        return to_run(trained, samples=samples, memory=2 * model + job.model.stored, notes=())
+        return to_run(trained, samples=samples, memory=2 * model + job.model.stored, notes=(), at_once=self.at_once)
 
 
 @register("fedavg")
