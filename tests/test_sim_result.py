@@ -14,6 +14,7 @@ import pytest
 
 from pyccl.errors import ConfigError
 from pyccl.sim import Cluster, Workers
+from pyccl.sim.report import summary
 from pyccl.sim.simulate import simulate
 from pyccl.sim.strategies import parse, text
 from pyccl.sim.training_result import Result
@@ -114,6 +115,13 @@ def test_clients_that_are_not_chosen_are_idle_and_no_stragglers() -> None:
     assert slow.breakdown["straggler"] > 0.02 * slow.makespan
     assert math.fsum(slow.breakdown.values()) == slow.makespan
     assert "idle" not in result().breakdown
+
+
+def test_without_prices_there_is_no_cost() -> None:
+    free = simulate(cluster(price=None), MODEL, "fake", steps=2)
+    assert free.to_dict()["cost_usd"] is None
+    assert ("cost", "no prices given: write price in [cluster]") in summary(free)
+    assert ("cost", f"{result().cost:.2f} USD") in summary(result())
 
 
 def test_ssp_warns_of_a_persistent_straggler() -> None:

@@ -37,7 +37,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         ],
         "link_bytes": float(run.link_bytes.sum()), "memory_bytes": result.memory,
         "device_memory_bytes": result.device_memory, "fits": result.fits,
-        "cost_usd": result.cost, "energy_j": result.energy,
+        "cost_usd": result.cost if result.priced else None, "energy_j": result.energy,
         "loss": None if result.losses is None else result.losses.to_dict(),
         "advice": result.advice, "notes": list(run.notes),
     }  # fmt: skip
@@ -166,8 +166,7 @@ def summary(result: Result) -> list[tuple[str, str]]:
         rows.append(
             ("memory", f"{scaled(result.memory, 'B')} on each device{'' if result.fits else ', more than it has'}")
         )
-    if result.cost:
-        rows.append(("cost", f"{result.cost:.2f} USD"))
+    rows.append(("cost", f"{result.cost:.2f} USD" if result.priced else "no prices given: write price in [cluster]"))
     if result.energy:
         rows.append(("energy", f"{result.energy / 3.6e6:.4g} kWh"))
     return rows

@@ -176,6 +176,11 @@ class Result:
         return self.job.cluster.price * self.makespan + self.job.cluster.egress(self.run.link_bytes)
 
     @property
+    def priced(self) -> bool:
+        """Whether the cluster has prices; without, `cost` is 0."""
+        return bool(self.job.cluster.price or self.job.cluster.settings.get("egress"))
+
+    @property
     def energy(self) -> float:
         """Joules of all hosts from start to end."""
         return self.job.cluster.power * self.makespan

@@ -53,7 +53,7 @@ def _row(name: str, result: Result) -> tuple[str, ...]:
         f"{result.efficiency:.1%}", f"{parts['compute'] / whole:.1%}", f"{parts['straggler'] / whole:.1%}",
         f"{network / whole:.1%}", f"{parts['recovery'] / whole:.1%}",
         "-" if result.staleness is None else f"{result.mean_staleness:.3g}",
-        _memory(result), f"{result.cost:.2f} USD" if result.cost else "-",
+        _memory(result), f"{result.cost:.2f} USD" if result.priced else "no prices",
     )  # fmt: skip
 
 

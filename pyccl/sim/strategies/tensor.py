@@ -35,7 +35,7 @@ class Tensor(Strategy):
     algorithm, gradients : str
         Registered algorithms of all_reduce, of activations and of gradients.
     bucket : float
-        Bytes.
+        Bytes; 0: each tensor alone.
 
     References
     ----------
