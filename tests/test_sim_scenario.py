@@ -178,3 +178,12 @@ def test_a_file_that_is_wrong_as_a_whole_has_a_line(tmp_path: Path, content: byt
     (tmp_path / "s.toml").write_bytes(content)
     with pytest.raises(ConfigError, match=rf"s\.toml{says}"):
         Scenario.load(tmp_path / "s.toml")
+
+
+def test_failures_that_are_told_before_and_not_exponential(tmp_path: Path) -> None:
+    section = '\n[failures]\nmtbf = "1000 h"\nshape = 0.7\npreemption = "20 h"\nnotice = "2 min"\n'
+    workers = load(tmp_path, GOOD + section).workers
+    assert workers is not None
+    assert (workers.shape, workers.notice) == (0.7, 120.0)
+    with pytest.raises(ConfigError, match=r"s\.toml:31: shape must be a number from"):
+        load(tmp_path, GOOD + section.replace("0.7", "0.01"))
