@@ -55,7 +55,8 @@ class Sync(Policy):
 
     def rule(self, workers: int) -> _core.PolicyRule:
         if workers <= self.backup:
-            raise ConfigError(f"Sync(backup={self.backup}) needs more than {self.backup} workers, got {workers}")
+            raise ConfigError(f"a backup of {self.backup} needs more than {self.backup} workers, got {workers}; "
+                              f"write at most {workers - 1}")  # fmt: skip
         return _core.PolicyRule.quorum(workers, workers - self.backup, labelled=True, waits=True, weighting="equal")
 
 
@@ -126,7 +127,9 @@ class KAsync(Policy):
 
     def rule(self, workers: int) -> _core.PolicyRule:
         if workers < self.k:
-            raise ConfigError(f"KAsync(k={self.k}) needs at least {self.k} workers, got {workers}")
+            raise ConfigError(
+                f"k_async of k = {self.k} needs at least {self.k} workers, got {workers}; write k of at most {workers}"
+            )
         return _core.PolicyRule.quorum(workers, self.k, labelled=False, waits=True, weighting="equal")
 
 
@@ -145,7 +148,9 @@ class SoftSync(Policy):
 
     def rule(self, workers: int) -> _core.PolicyRule:
         if workers < self.n:
-            raise ConfigError(f"SoftSync(n={self.n}) needs at least {self.n} workers, got {workers}")
+            raise ConfigError(
+                f"softsync of n = {self.n} needs at least {self.n} workers, got {workers}; write n of at most {workers}"
+            )
         return _core.PolicyRule.quorum(workers, workers // self.n, labelled=False, waits=False, weighting="inverse")
 
 

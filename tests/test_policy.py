@@ -240,7 +240,7 @@ def test_steps_out_of_order_are_refused() -> None:
     ("make", "text"),
     [
         (lambda: Sync(backup=-1), "backup"),
-        (lambda: Sync(backup=3).rule(3), "needs more than 3 workers"),
+        (lambda: Sync(backup=3).rule(3), "a backup of 3 needs more than 3 workers"),
         (lambda: Async(max_staleness=-1), "max_staleness"),
         (lambda: Async(beyond="stop"), "beyond"),
         (lambda: SSP(staleness=1.5), "staleness"),  # type: ignore[arg-type]

@@ -39,3 +39,7 @@ def test_the_first_bucket_is_small() -> None:
     assert [bucket.nbytes // megabyte for bucket in plan([megabyte] * 60)] == [1, 25, 25, 9]
     assert [bucket.nbytes for bucket in plan([3, 4], cap=0)] == [3, 4]
     assert plan([]) == plan([0, 0]) == ()
+
+
+def test_a_cap_of_nothing_leaves_each_tensor_alone() -> None:
+    assert [bucket.nbytes for bucket in plan([3, 0, 5, 7], cap=0)] == [3, 5, 7]

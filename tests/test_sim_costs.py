@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pyccl.algorithms import build
 from pyccl.errors import ConfigError
 from pyccl.sim import Cluster, simulate_collective
 from pyccl.sim.costs import Network, network_of
-from pyccl.sim.group_play import GroupPlay
+from pyccl.sim.group_play import GroupPlay, _shifted
 
 TREE = {"hosts": 8, "gpus_per_host": 4, "nic": "25 GB/s", "latency": "3 us", "oversubscription": 2, "hosts_per_leaf": 4}
 CLUSTERS = {
@@ -57,6 +58,42 @@ def test_groups_pay_what_their_messages_take_as_events(name: str, kind: str, col
     assert cost.latency + cost.bandwidth == pytest.approx(play.seconds(1 << 20, shared=False), rel=1e-9)
     assert cost.seconds == pytest.approx(play.seconds(1 << 20), rel=1e-9)
     assert cost.link_bytes == pytest.approx(play.link_bytes(1 << 20))
+
+
+HALVES = {"switch": [3, 4], "fat_tree": [3, 6, 7, 8, 9, 10, 11, 13, 14, 18]}
+
+
+@pytest.mark.parametrize(("topology", "hosts"), [(name, n) for name, several in HALVES.items() for n in several])
+def test_stages_of_a_pipeline_exchange_gradients_at_once(
+    topology: str, hosts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"oversubscription": 2, "hosts_per_leaf": 4} if topology == "fat_tree" else {}
+    cluster = Cluster(topology, hosts=hosts, gpus_per_host=4, nic="25 GB/s", latency="3 us", **more)
+    groups = np.arange(cluster.size, dtype=np.int64).reshape(2, -1)
+    play = GroupPlay(cluster, "all_reduce", "ring", groups)
+    nbytes = groups.shape[1] << 14
+    alone, unshared, seconds = play.seconds(0, shared=False), play.seconds(nbytes, shared=False), play.seconds(nbytes)
+    links = np.bincount(cluster.routes(groups.reshape(-1), np.roll(groups, -1, axis=1).reshape(-1))[1])
+    if links.max() == 1 or (
+        topology == "fat_tree" and hosts in (10, 14, 18)
+    ):  # two rings' slowest messages share an upper link
+        monkeypatch.setattr(GroupPlay, "seconds", None)  # no events
+    cost = Network(cluster).collective("all_reduce", "ring", nbytes, groups)
+    assert cost.latency == pytest.approx(alone, rel=1e-9)
+    assert cost.latency + cost.bandwidth == pytest.approx(unshared, rel=1e-9)
+    assert cost.seconds == pytest.approx(seconds, rel=1e-9)
+    assert cost.link_bytes == pytest.approx(play.link_bytes(nbytes))
+
+
+@pytest.mark.parametrize(("collective", "algorithm"), [("all_reduce", "ring"), ("all_gather", "bruck"),
+                                                       ("all_reduce", "two_shot")])  # fmt: skip
+def test_a_symmetric_schedule_is_written_once(collective: str, algorithm: str) -> None:
+    groups = np.arange(12, dtype=np.int64).reshape(2, 6)
+    tables, nchunks = GroupPlay(CLUSTERS["tree"], collective, algorithm, groups)._tables
+    schedule = build(collective, algorithm, 6)
+    assert nchunks == schedule.nchunks
+    assert [table.tolist() for table in tables[:6]] == [table.tolist() for table in schedule.tables]
+    assert [table.tolist() for table in tables[6:]] == [_shifted(table, 6).tolist() for table in schedule.tables]
 
 
 def test_what_is_shared_costs_contention_and_nothing_else() -> None:

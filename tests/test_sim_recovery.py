@@ -180,3 +180,44 @@ def test_a_job_that_cannot_end_says_so() -> None:
 def test_bad_settings_are_one_clear_error(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         Recovery(**options)
+
+
+@pytest.mark.parametrize("shape", [0.5, 1.0, 2.0])
+def test_times_between_failures_are_weibull(shape: float) -> None:
+    found = failures(Workers(mtbf=100.0, shape=shape), hosts(500, 2), 1000.0, seed=3)
+    first = np.full(1000, np.nan)
+    for time, device in zip(found.time[::-1], found.index[::-1], strict=True):
+        first[device] = time
+    scale = 100 / math.gamma(1 + 1 / shape)
+    for share in (0.2, 0.5, 0.8):  # some of the first failures lie beyond the horizon
+        quantile = scale * (-math.log(1 - share)) ** (1 / shape)
+        assert np.mean(first <= quantile) == pytest.approx(share, abs=0.05)
+    for bad in (0.0, -1.0, True, math.nan):
+        with pytest.raises(ConfigError, match=r"shape must be a number from 0\.1 to 10"):
+            Workers(mtbf=100.0, shape=bad)
+
+
+def test_a_notice_lets_a_checkpoint_be_made_in_time() -> None:
+    """At 57 s five steps of 10 s have ended and a checkpoint of 3 s still fits: nothing but the step is lost."""
+    one = met((57.0, 1, NEVER))
+    kind = np.array([3])
+    away = Recovery(checkpoint=3.0, interval=0.0, **AT_ONCE)
+    lost = []
+    for notice in (0.0, 2.0, 5.0):
+        found = recover(run_of(10), away, Failures(**{**vars(one), "kind": kind, "notice": notice}), 0.01, 1e9)
+        lost.append((found.lost, found.down))
+    assert lost == [(57.0, 5.0), (57.0, 5.0), (7.0, 4.0)]
+    crash = recover(run_of(10), away, Failures(**{**vars(one), "notice": 5.0}), 0.01, 1e9)
+    assert crash.lost == 57.0  # a failure is not told before
+    with pytest.raises(ConfigError, match="notice is that of a preemption"):
+        Workers(mtbf="1 h", notice="2 min")
+
+
+def test_a_notice_in_a_whole_job() -> None:
+    def goodput(notice: str) -> float:
+        workers = Workers(preemption="2 h", notice=notice)
+        cluster = hosts(8, 1)
+        run = with_failures(run_of(2000, workers=8), workers, cluster, Recovery(checkpoint="5 s", interval="30 min"), 1)
+        return 2e4 / run.run.makespan
+
+    assert goodput("30 s") > 1.2 * goodput("0 s")

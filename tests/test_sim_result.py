@@ -14,6 +14,7 @@ import pytest
 
 from pyccl.errors import ConfigError
 from pyccl.sim import Cluster, Workers
+from pyccl.sim.report import summary
 from pyccl.sim.simulate import simulate
 from pyccl.sim.strategies import parse, text
 from pyccl.sim.training_result import Result
@@ -79,6 +80,48 @@ def test_what_leaves_a_site_is_paid_for() -> None:
 )
 def test_advice(strategy: str, says: str) -> None:
     assert says in result(strategy).advice
+
+
+def test_advice_names_one_cause() -> None:
+    """More time goes into computing, of which a half could be saved, than into waiting, which could be saved."""
+    mixed = result("fake(extra=0.45, category=1)")
+    assert mixed.breakdown["compute"] > mixed.breakdown["straggler"]
+    assert mixed.advice.startswith(
+        "Limited by waiting for slower workers (47% of the time); a strategy that waits less"
+    )
+    assert mixed.advice.count(". ") == 0
+    sharing = simulate(cluster(), MODEL, "fake(extra=2, category=4)", steps=2).advice
+    assert sharing.startswith("Limited by links that several messages share (80% of the time); twice the bandwidth")
+
+
+def test_step_times_and_the_last_pull_sum_to_the_makespan() -> None:
+    one = simulate(cluster(), MODEL, "ps_async", steps=5)
+    assert one.tail > 0
+    assert math.fsum([*one.step_times, one.tail]) == pytest.approx(one.makespan, rel=1e-12)
+    assert one.to_dict()["tail_s"] == one.tail
+    assert result().tail == pytest.approx(0, abs=1e-12)
+
+
+def test_clients_that_are_not_chosen_are_idle_and_no_stragglers() -> None:
+    many = simulate(cluster(hosts=101), MODEL, "fedavg:10", steps=6)
+    parts = many.breakdown
+    assert parts["idle"] == pytest.approx(0.9 * many.makespan)
+    assert parts["straggler"] < 0.02 * many.makespan
+    assert math.fsum(parts.values()) == many.makespan
+    assert "Limited by computing" in many.advice
+    slow = simulate(
+        cluster(hosts=101), MODEL, "fedavg:10", steps=6, workers=Workers(slow=dict.fromkeys(range(50), 4.0))
+    )
+    assert slow.breakdown["straggler"] > 0.02 * slow.makespan
+    assert math.fsum(slow.breakdown.values()) == slow.makespan
+    assert "idle" not in result().breakdown
+
+
+def test_without_prices_there_is_no_cost() -> None:
+    free = simulate(cluster(price=None), MODEL, "fake", steps=2)
+    assert free.to_dict()["cost_usd"] is None
+    assert ("cost", "no prices given: write price in [cluster]") in summary(free)
+    assert ("cost", f"{result().cost:.2f} USD") in summary(result())
 
 
 def test_ssp_warns_of_a_persistent_straggler() -> None:

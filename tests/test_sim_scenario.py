@@ -120,3 +120,70 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 
 def test_the_fake_strategy_is_what_the_tests_think() -> None:
     assert training.Fake().extra == 0.25
+
+
+RUNS = GOOD.replace("hosts = 4", "hosts = 8").replace("seed = 7\n", "")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "says"),
+    [
+        ("backup:99", "needs more than 99 workers, got 7; write at most 6"),
+        ("tensor:3", "must divide the 8 devices, got 3; write tensor:2 or 4"),
+        ("1f1b(stages=2, ways=3)", "got 2 times 3; write a product of 4 or 8"),
+        ("fedavg:50", "there are 7 clients; write k of at most 7"),
+        ("fedavg(k=2, sampled=9)", "write at most 7 at once"),
+        ("ps_sync(servers=9)", "leave no worker on 8 devices; write at most 7"),
+        ("ps_sync(replicas=1)", "write servers=2, or fewer replicas"),
+        ("softsync:9", "write n of at most 7"),
+        ("k_async:9", "write k of at most 7"),
+        ("interleaved:9", "use at most 2"),
+    ],
+)
+def test_a_strategy_that_does_not_suit_the_cluster_is_told_at_its_line(
+    tmp_path: Path, strategy: str, says: str
+) -> None:
+    scenario = load(tmp_path, RUNS.replace("fake(extra=0.5)", strategy))
+    with pytest.raises(ConfigError, match=rf"s\.toml:20: .*{re.escape(says)}"):
+        scenario.run()
+    with pytest.raises(ConfigError, match=re.escape(says)) as caught:
+        load(tmp_path, RUNS).run(strategy)  # not the file's
+    assert "s.toml" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "says"),
+    [
+        ('mtbf = "1 ns"', 30, r"write mtbf = '.* s' or more"),
+        ('mtbf = "1 h"\nnode_mtbf = "1 ns"', 31, "write node_mtbf = "),
+        ('mtbf = "9 s"\n[recovery]\npolicy = "shrink"', 29, "after .* no worker is left; give repair"),
+    ],
+)
+def test_too_many_failures_are_told_at_their_line(tmp_path: Path, more: str, line: int, says: str) -> None:
+    scenario = load(tmp_path, GOOD + f"\n[failures]\n{more}\n")
+    with pytest.raises(ConfigError, match=rf"s\.toml:{line}: .*{says}"):
+        scenario.run(steps=1000)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\n\n\xff", r":3: byte 0xff is no UTF-8"),
+        (b"[cluster]\nx = 1\n[cluster", r":3: not TOML"),
+        (b"[cluster]\nx = 1\n\n\n", r":2: no section .model."),
+        (GOOD.replace("seed = 7", f"seed = {1 << 64}").encode(), r":22: seed must be at most 2\^64 - 1"),
+    ],
+)
+def test_a_file_that_is_wrong_as_a_whole_has_a_line(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "s.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"s\.toml{says}"):
+        Scenario.load(tmp_path / "s.toml")
+
+
+def test_failures_that_are_told_before_and_not_exponential(tmp_path: Path) -> None:
+    section = '\n[failures]\nmtbf = "1000 h"\nshape = 0.7\npreemption = "20 h"\nnotice = "2 min"\n'
+    workers = load(tmp_path, GOOD + section).workers
+    assert workers is not None
+    assert (workers.shape, workers.notice) == (0.7, 120.0)
+    with pytest.raises(ConfigError, match=r"s\.toml:31: shape must be a number from"):
+        load(tmp_path, GOOD + section.replace("0.7", "0.01"))

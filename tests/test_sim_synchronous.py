@@ -201,7 +201,7 @@ def test_a_leader_gathers_and_broadcasts() -> None:
     assert result.step_time == pytest.approx(0.018 + gather + broadcast, rel=1e-9)
 
 
-@pytest.mark.parametrize("strategy", ["local_sgd", "diloco"])
+@pytest.mark.parametrize("strategy", ["local_sgd", "diloco", "easgd"])
 def test_local_steps_are_waited_for_together(strategy: str) -> None:
     factors = np.random.default_rng(5).uniform(0.5, 2, (8, 10))
     result = simulate(SWITCH, MODEL, f"{strategy}:4", steps=10, workers=Given(factors))

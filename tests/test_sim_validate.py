@@ -13,6 +13,7 @@ import pytest
 
 from pyccl.errors import ConfigError
 from pyccl.sim import simulate_collective, step_model, step_traces, validate
+from pyccl.sim.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 TRACES = ROOT.parent / "shared" / "data" / "dp_traces"
@@ -157,6 +158,19 @@ def test_few_measurements_still_predict(tmp_path: Path, rows: list[tuple[object,
     path.write_text(table(step_traces.PLACEMENTS, rows))
     steps = step_traces.read_placements(path)
     assert np.isfinite(step_model.fit_steps(steps).predict(steps)).all()
+
+
+def test_few_placements_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_model(tmp_path / "in" / "model", TRUTH)
+    lines = (folder / "placements.csv").read_text().splitlines()
+    assert not validate.validate_traces(tmp_path / "in").notes
+    few = [lines[0], *(line for line in lines[1:] if line.split(",")[0] in ("1", "11", "1111"))]
+    (folder / "placements.csv").write_text("\n".join(few) + "\n")
+    assert main(["validate", "--traces", str(tmp_path / "in")]) == 0
+    assert "has 3 placements for 9 parameters" in capsys.readouterr().out
+    (folder / "placements.csv").write_text("\n".join(few[: 1 + len(BATCHES)]) + "\n")
+    with pytest.raises(ConfigError, match=r"placements.csv: no row is of several nodes, .* measure placements such as"):
+        validate.validate_traces(tmp_path / "in")
 
 
 @pytest.mark.skipif(not TRACES.is_dir(), reason=f"{TRACES} is absent: measured data-parallel steps")

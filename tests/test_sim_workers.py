@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pyccl import _core
 from pyccl.errors import ConfigError
 from pyccl.sim import Distribution, Workers
+from pyccl.sim.distribution_shapes import KINDS
 
 MANY = (np.arange(100_000) + 0.5) / 100_000
 TEXTS = [
@@ -167,6 +168,7 @@ def test_quantiles_are_finite_and_ordered(u: float, v: float, text: str) -> None
         ("constant(nan)", "at least 0"),
         ("lognormal(mean=0 s)", "above 0"),
         ("empirical(/nowhere/at/all)", "No such file"),
+        ("empirical(file='times.txt')", r"write the file alone: empirical\(times.txt\)"),
     ],
 )
 def test_a_bad_distribution_is_one_clear_error(text: str, says: str) -> None:
@@ -201,3 +203,8 @@ def test_bad_workers_are_one_clear_error(settings_: dict[str, Any], says: str) -
 def test_a_seed_has_64_bits() -> None:
     with pytest.raises(ConfigError, match="seed must be in"):
         Workers().times(1, 1, 1.0, seed=-1)
+
+
+def test_every_distribution_is_in_the_docs() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "simulator.md").read_text()
+    assert not [kind for kind in KINDS if f"`{kind}(" not in page]

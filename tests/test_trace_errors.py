@@ -56,7 +56,7 @@ def node(number: int, kind: int = 4, deps: tuple[int, ...] = (), **attributes: i
 META = message(key(1, b"0.0.4"))
 CHAKRA = [
     (META + node(1)[:-2], "byte 8: the file ends inside"), (META + node(1) + node(1), "record 2 has the id 1"),
-    (META + node(1, 5), "has no comm_dst"), (META + node(1, 5, comm_dst=7, comm_size=1), "comm_dst must be from 0 to 0"),
+    (META + node(1, 5), "has no comm_dst"), (META + node(1, 5, comm_dst=7, comm_size=1), "add the file of rank 7"),
     (META + node(1, 5, comm_dst=0), "to itself"), (META + node(1, 7, comm_type=99, comm_size=1), "comm_type must be"),
     (META + node(1, 7, comm_type=0, comm_size=-1), "comm_size must be from 0"), (b"\xff" * 20, "the length of a record"),
     (b"\xff\xff\xff\xff\x0f", "claims"), (META + b"\x03\x08\xff\xff", "record 1 ends inside a number"),

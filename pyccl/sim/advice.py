@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pyccl.sim import pace
+from pyccl.sim import pace, report
 from pyccl.sim.strategies import text
 
 if TYPE_CHECKING:
@@ -21,42 +21,58 @@ LIMITS = {
     "recovery": "failures and recovery from them",
 }
 BOUNDED = ("ssp", "bounded")
+LESS_MEMORY = "zero3, tensor, a pipeline or a smaller batch"
 PERSISTENT = 1.2
 """A worker whose steps take so many times the median's is slow for good."""
 
 
 class Remedy(NamedTuple):
-    """What could be done, and the largest share of the time that it saves."""
+    """What could be done, the largest share of the time that it saves, and the categories that it is against."""
 
     what: str
     saving: float
+    causes: tuple[str, ...]
 
 
 def sentence(result: Result) -> str:
-    """Return what limits the job and what would help most; savings are upper bounds from the breakdown."""
+    """Return what limits the job and what would help most; savings are upper bounds from the breakdown.
+
+    The limit is what the best remedy is against: half of the time spent computing may limit a job less than a third
+    spent waiting, which could be saved entirely.
+    """
     if not result.makespan:
         return "Nothing takes time here."
-    parts = {name: seconds / result.makespan for name, seconds in result.breakdown.items()}
-    limit = max(parts, key=lambda name: parts[name])
-    best = remedies(result)[0]
-    said = f"Limited by {LIMITS[limit]} ({parts[limit]:.0%} of the time); {best.what} would help most, by up to "
-    said += f"{best.saving:.0%}."
+    if not result.fits:
+        have, need = report.scaled(result.device_memory, "B"), report.scaled(result.memory, "B")
+        return f"Limited by memory: a device has {have} and this needs {need}; {LESS_MEMORY} would need less."
+    parts, best = _shares(result), remedies(result)[0]
+    limit = max(best.causes, key=lambda name: parts[name])
+    share = sum(parts[name] for name in best.causes)
+    said = f"Limited by {LIMITS[limit]} ({share:.0%} of the time); {best.what} would help most, by up to "
+    said += f"{best.saving:.0%}"
     warning = slow_for_good(result)
-    return f"{said} {warning}" if warning else said
+    return f"{said}; {warning}." if warning else f"{said}."
+
+
+def _shares(result: Result) -> dict[str, float]:
+    """Return the breakdown as shares of the time of those who take part."""
+    whole = result.makespan - result.breakdown.get("idle", 0.0)
+    return {name: result.breakdown[name] / whole for name in LIMITS}
 
 
 def remedies(result: Result) -> list[Remedy]:
     """Return what could be done, that which saves most first."""
-    parts = {name: seconds / result.makespan for name, seconds in result.breakdown.items()}
+    parts = _shares(result)
     links = result.links(1)
     busiest = f" (the busiest link is {links[0].name}, {links[0].utilisation:.0%} used)" if links else ""
     more = "more servers, or " if hasattr(result.strategy, "servers") else ""
+    halved, network = parts["bandwidth"] + parts["contention"], ("bandwidth", "contention")
     found = [
-        Remedy("devices twice as fast", parts["compute"] / 2),
-        Remedy(_of_stragglers(result), parts["straggler"]),
-        Remedy("half the latency, or fewer and larger messages,", parts["latency"] / 2),
-        Remedy(f"{more}twice the bandwidth{busiest}", (parts["bandwidth"] + parts["contention"]) / 2),
-        Remedy("fewer failures, cheaper checkpoints or a spare host", parts["recovery"]),
+        Remedy("devices twice as fast", parts["compute"] / 2, ("compute",)),
+        Remedy(_of_stragglers(result), parts["straggler"], ("straggler",)),
+        Remedy("half the latency, or fewer and larger messages,", parts["latency"] / 2, ("latency",)),
+        Remedy(f"{more}twice the bandwidth{busiest}", halved / 2, network),
+        Remedy("fewer failures, cheaper checkpoints or a spare host", parts["recovery"], ("recovery",)),
     ]
     return sorted(found, key=lambda remedy: -remedy.saving)
 
@@ -87,4 +103,4 @@ def slow_for_good(result: Result) -> str:
     slow = slow_workers(result)
     if not slow or not text(result.strategy).startswith(BOUNDED):
         return ""
-    return f"SSP absorbs jitter, never a persistent straggler: {_named(slow)} sets the pace in the long run."
+    return f"SSP absorbs jitter, never a persistent straggler: {_named(slow)} sets the pace in the long run"

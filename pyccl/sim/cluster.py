@@ -38,8 +38,9 @@ class Cluster:
     Made by `switch`, `ring`, `torus`, `fat_tree`, `rail_optimised`, `dragonfly`, `wan`, `graph` or `from_toml`.
     Quantities are texts with units or numbers in SI units. Common settings: `hosts`, `nic` (bandwidth of an
     interface's link), `latency` (of every link), `gpus_per_host`, `nics_per_host`, `intra` and `intra_latency` (a
-    device's link inside its host), `price` and `power` (of a host), `duplex` ("full" or "half": both ways share a
-    link), or `nodes`, a list of tables of them (with a `name`) for hosts of several kinds.
+    device's link inside its host), `memory` (of a device), `price` and `power` (of a host), `duplex`
+    ("full" or "half": both ways share a link), or `nodes`, a list of tables of them (with a `name`) for hosts of
+    several kinds.
 
     Raises
     ------

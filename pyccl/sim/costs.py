@@ -15,7 +15,7 @@ from pyccl.sim.case import Case
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.collective import simulate_collective
 from pyccl.sim.group_play import Floats, GroupPlay, Ints
-from pyccl.sim.levels import Messages, hierarchical, hierarchical_traffic, ring_messages, rings
+from pyccl.sim.levels import Messages, hierarchical, hierarchical_traffic, rings
 
 _KEPT = 512
 LEVELS = 4
@@ -128,12 +128,15 @@ class Network:
 
     def _rings(self, collective: str, nbytes: int, groups: Ints) -> Cost | None:
         key, members = ("ring", groups.shape, groups.tobytes()), groups.shape[1]
-        messages: Messages = self._once(key, lambda: ring_messages(self.cluster, groups))
-        ends = [rings(messages, collective, nbytes * real, members, shared=shared) for real, shared in _THREE]
-        if any(end is None for end in ends):
+        messages: Messages = self._once(key, lambda: Messages(self.cluster, groups))
+        ends = [rings(messages, collective, nbytes * real, shared=shared) for real, shared in _THREE]
+        latency, unshared = (None if end is None else float(end.max()) for end in ends[:2])
+        if latency is None or unshared is None:
             return None
+        # Where rates change under way, every message is an event.
+        end = ends[2] if ends[2] is not None else self._play(collective, "ring", groups).seconds(nbytes)
+        seconds = float(np.max(end))
         each = (2 if collective == "all_reduce" else 1) * (members - 1) * (nbytes / members)
-        latency, unshared, seconds = (float(end.max()) for end in ends if end is not None)
         return _cost(latency, unshared, seconds, each * messages.users)
 
     def _hierarchical(self, collective: str, nbytes: int) -> Cost | None:

@@ -46,3 +46,16 @@ def cut(work: Sequence[float], stages: int) -> list[tuple[int, int]]:
         end = cuts[-1] - 1
     edges = [0, *reversed(cuts)]
     return list(pairwise(edges))
+
+
+def divisors(number: int, near: int) -> str:
+    """Return the two divisors of `number` around `near`, as a message names them.
+
+    Examples
+    --------
+    >>> divisors(64, 3), divisors(64, 99), divisors(64, 0)
+    ('2 or 4', '64', '1')
+    """
+    found = [n for n in range(1, number + 1) if number % n == 0]
+    around = [n for n in found if n < near][-1:] + [n for n in found if n > near][:1]
+    return " or ".join(map(str, around))

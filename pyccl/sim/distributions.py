@@ -22,6 +22,7 @@ from pyccl.sim.settings import unknown
 Floats = NDArray[np.float64]
 
 _TEXT = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
+QUOTES = "'\""
 _MOST_VALUES = 10_000_000
 _ALIASES = MappingProxyType({"shifted_exponential": "exponential", "exp": "exponential"})
 
@@ -183,7 +184,9 @@ def _number(what: str, key: str, text: str, units: set[bool]) -> float:
 def _empirical(text: str) -> Distribution:
     """Read a file of numbers."""
     path, _, rest = (piece.strip() for piece in text.partition(","))
-    path = path.strip("'\"")
+    path = path.strip(QUOTES)
+    if named := re.match(r"(?:file|path|name)\s*=\s*(.*)", path):
+        raise ConfigError(f"empirical({path}): write the file alone: empirical({named[1].strip(QUOTES)})")
     given, units = _arguments("empirical", rest)
     values: list[float] = []
     try:

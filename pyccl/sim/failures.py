@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyccl import _core
-from pyccl.errors import ConfigError
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.distributions import Distribution
+from pyccl.sim.settings import SettingError
 from pyccl.sim.workers import Workers
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 KINDS = ("device", "host", "domain", "preemption")
+_SETTINGS = ("mtbf", "node_mtbf", "domain_mtbf", "preemption")
 _FAILURES, _PREEMPTION = 2, 3  # streams of csrc/sim/random.h
 _NUMBERS = 1 << 28  # of one kind's entities; csrc/sim/heap.h has as many ranks
 _MOST = 10_000_000
@@ -39,6 +40,8 @@ class Failures:
         The first device that is gone with it, and how many are.
     repair : array of float
         Seconds until it is back; infinite where `Workers.repair` is not given.
+    notice : float
+        Seconds by which a preemption is told before.
     """
 
     time: Floats
@@ -47,6 +50,7 @@ class Failures:
     first: Ints
     ranks: Ints
     repair: Floats
+    notice: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,12 @@ class _Kind:
     number: int
     mtbf: float
     ranks: Ints
+    shape: float
+
+    def between(self, u: Floats) -> Floats:
+        """Return the seconds until the next failure: the quantile `u` of a Weibull distribution."""
+        scale = self.mtbf / math.gamma(1 + 1 / self.shape)
+        return np.asarray(scale * (-np.log1p(-u)) ** (1 / self.shape))
 
     @property
     def stream(self) -> int:
@@ -67,11 +77,16 @@ def rate(workers: Workers, cluster: Cluster) -> float:
     return math.fsum(len(kind.ranks) / kind.mtbf for kind in _kinds(workers, cluster))
 
 
+def most_frequent(workers: Workers, cluster: Cluster) -> str:
+    """Return the setting of `workers` that makes most failures."""
+    return _SETTINGS[max(_kinds(workers, cluster), key=lambda kind: len(kind.ranks) / kind.mtbf).number]
+
+
 def failures(workers: Workers, cluster: Cluster, horizon: float, seed: int) -> Failures:
     """Return what fails within `horizon` seconds.
 
-    The times between the failures of one thing are exponential. They depend on it and the seed alone, so that more
-    hosts, or a longer horizon, change nothing of the rest.
+    The times between the failures of one thing are exponential, or Weibull with `Workers.shape`. They depend on it and
+    the seed alone, so that more hosts, or a longer horizon, change nothing of the rest.
 
     Raises
     ------
@@ -79,16 +94,16 @@ def failures(workers: Workers, cluster: Cluster, horizon: float, seed: int) -> F
         If more than ten million failures would happen.
     """
     if rate(workers, cluster) * horizon > _MOST:
-        raise ConfigError(
-            f"more than {_MOST} failures in {horizon:g} s; check mtbf, node_mtbf, domain_mtbf, preemption"
-        )
+        name = most_frequent(workers, cluster)
+        least = 2 * getattr(workers, name) * rate(workers, cluster) * horizon / _MOST
+        raise SettingError(name, f"more than {_MOST} failures in {horizon:g} s; write {name} = '{least:.2g} s' or more")
     columns: list[tuple[Floats, Ints, Ints, Ints, Ints, Floats]] = []
     for kind in _kinds(workers, cluster):
         first = np.cumsum(kind.ranks) - kind.ranks
         who, now, count = np.arange(len(kind.ranks)), np.zeros(len(kind.ranks)), 0
         while len(who):
             numbers = (kind.number * _NUMBERS + who).astype(np.uint32)
-            now = now - kind.mtbf * np.log1p(-_core.sim_uniform(seed, numbers, 2 * count, kind.stream))
+            now = now + kind.between(_core.sim_uniform(seed, numbers, 2 * count, kind.stream))
             inside = now <= horizon
             who, now, numbers = who[inside], now[inside], numbers[inside]
             repair = _repair(workers, seed, numbers, 2 * count + 1, kind.stream)
@@ -99,7 +114,8 @@ def failures(workers: Workers, cluster: Cluster, horizon: float, seed: int) -> F
         return Failures(np.empty(0), none, none, none, none, np.empty(0))
     time, number, index, begin, ranks, repair = (np.concatenate(column) for column in zip(*columns, strict=True))
     order = np.lexsort((index, number, time))
-    return Failures(time[order], number[order], index[order], begin[order], ranks[order], repair[order])
+    return Failures(time[order], number[order], index[order], begin[order], ranks[order], repair[order],
+                    float(workers.notice))  # fmt: skip
 
 
 def _kinds(workers: Workers, cluster: Cluster) -> list[_Kind]:
@@ -111,7 +127,10 @@ def _kinds(workers: Workers, cluster: Cluster) -> list[_Kind]:
         (workers.domain_mtbf, domains),
         (workers.preemption, devices),
     )
-    return [_Kind(n, float(mtbf), ranks) for n, (mtbf, ranks) in enumerate(all_) if mtbf is not None]
+    return [
+        _Kind(n, float(mtbf), ranks, 1.0 if KINDS[n] == "preemption" else workers.shape)
+        for n, (mtbf, ranks) in enumerate(all_) if mtbf is not None
+    ]  # fmt: skip
 
 
 def _repair(workers: Workers, seed: int, numbers: NDArray[np.uint32], count: int, stream: int) -> Floats:

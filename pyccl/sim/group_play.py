@@ -45,14 +45,17 @@ class GroupPlay:
         entry = get_algorithm(collective, algorithm)
         if not entry.serves(self.members):
             raise ConfigError(f"{collective} {algorithm} does not serve {self.members} ranks; choose another algorithm")
-        self._rotates = entry.symmetric and len(groups) == 1
+        self._symmetric, self._rotates = entry.symmetric, entry.symmetric and len(groups) == 1
 
     @cached_property
     def _tables(self) -> tuple[Tables, int]:
-        if self._rotates:
+        if self._symmetric:
             function = get_algorithm(self.collective, self.algorithm).function
             table, nchunks = record_first(function, self.collective, self.members)
-            return [table], nchunks
+            if self._rotates:
+                return [table], nchunks
+            if (turned := _turned(table, nchunks, self.groups.shape)) is not None:
+                return turned, nchunks
         tables: Tables = []
         for index, group in enumerate(self.groups):
             nodes = self.cluster.host_of[group].tolist()
@@ -136,6 +139,26 @@ class GroupPlay:
         moved = np.tile(self._play.traffic(self.chunk_bytes(nbytes)), len(devices))
         each = np.repeat(moved, np.diff(ends, prepend=0))
         return np.bincount(links, weights=each, minlength=len(self.cluster.bandwidth)).astype(np.float64)
+
+
+def _turned(table: NDArray[np.int32], nchunks: int, shape: tuple[int, ...]) -> Tables | None:
+    """Return the tables of all members of all groups, given rank 0's of a symmetric algorithm; None if not so simple.
+
+    Rank r does what rank 0 does with ranks and chunks shifted by r.
+    """
+    groups, members = shape
+    if nchunks not in (1, members) or len(table) % 5 or (table[3::5] != 1).any() or (table[2::5] != -1).any():
+        return None  # a step has several peers, whose order is that of their ranks, or none
+    turns = np.arange(members, dtype=np.int32)[:, None]
+    first = np.tile(table, (members, 1))
+    first[:, 1::5] = (first[:, 1::5] + turns) % nchunks
+    first[:, 4::5] = (first[:, 4::5] + turns) % members
+    tables: Tables = []
+    for offset in range(0, groups * members, members):
+        shifted = first.copy()
+        shifted[:, 4::5] += offset
+        tables += list(shifted)
+    return tables
 
 
 def _shifted(table: NDArray[np.int32], offset: int) -> NDArray[np.int32]:

@@ -104,6 +104,8 @@ class Run:
     applied : Applied or None
     notes : tuple of str
         What the reader should know of the run.
+    idle : array of float or None
+        Seconds of each worker, among those of "straggler", in which it had no part in the job.
     """
 
     makespan: float
@@ -118,6 +120,7 @@ class Run:
     spans: Spans = field(default_factory=Spans)
     applied: Applied | None = None
     notes: tuple[str, ...] = ()
+    idle: Floats | None = None
 
 
 class Strategy(ABC):

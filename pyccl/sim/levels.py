@@ -21,52 +21,67 @@ _MOST_KINDS = 64  # of messages that differ in how long they take
 
 
 class Messages:
-    """The messages of a step, for any number of bytes.
+    """The messages of a step of rings that all run at once, for any number of bytes.
 
     Parameters
     ----------
     cluster : Cluster
-    source, destination : array of int, shape (n,)
-        Ranks.
-    edge : array of int, shape (n,)
-        Numbers the neighbours: messages of one edge run side by side in every step.
+    groups : array of int, shape (groups, members)
+        Ranks of each ring; message (g, m) is the one that member m receives from the member before it.
     """
 
-    def __init__(self, cluster: Cluster, source: Ints, destination: Ints, edge: Ints) -> None:
-        self.edge = edge
-        self._ends, links = cluster.routes(source, destination)
-        message = np.repeat(np.arange(len(source)), np.diff(self._ends, prepend=0))
+    def __init__(self, cluster: Cluster, groups: Ints) -> None:
+        self.shape = groups.shape
+        self._ends, links = cluster.routes(np.roll(groups, 1, axis=1).reshape(-1), groups.reshape(-1))
+        message = np.repeat(np.arange(groups.size), np.diff(self._ends, prepend=0))
         self.users: Ints = np.bincount(links, minlength=len(cluster.bandwidth))
-        total = np.bincount(message, weights=cluster.latency[links], minlength=len(source))
+        total = np.bincount(message, weights=cluster.latency[links], minlength=groups.size)
         self.latency: Floats = total.astype(np.float64)
         self.alone = self._slowest(cluster.bandwidth[links])
         self.shared = self._slowest(cluster.bandwidth[links] / self.users[links])
-        self._steady = _alike(self.shared[message], links)  # else what one message leaves, another would take
-        self._together = _alike(edge[message].astype(float), links)
+        several = self.users[links] > 1
+        self._message, self._link = message[several], links[several]
+        rates = self.shared[self._message]
+        self._steady = not _unlike(rates, self._link).size  # else what one message leaves, another would take
 
     def _slowest(self, rates: Floats) -> Floats:
         starts = np.append(0, self._ends[:-1])
         return np.minimum.reduceat(rates, starts) if len(rates) else np.full(len(starts), np.inf)
 
     def seconds(self, nbytes: float, *, shared: bool = True) -> Floats | None:
-        """Return the seconds of each message, or None if their rates would change under way.
+        """Return the seconds of each message, shape (groups, members), or None if their rates would change under way.
 
-        Without `shared` every message has the links of its way for itself.
+        Without `shared` every message has the links of its way for itself. Messages that share a link begin and end
+        together in every step if they have one place in rings whose messages take equally long, or if each is the
+        slowest of its ring, which sends without a pause: step s ends after (s + 1) times its seconds.
         """
-        if shared and not self._steady:
+        if not shared:
+            return (self.latency + nbytes / self.alone).reshape(self.shape)
+        if not self._steady:
             return None
-        seconds = self.latency + nbytes / (self.shared if shared else self.alone)
-        together = (self._together or not shared) and _alike(seconds, self.edge)
-        return seconds if together or np.ptp(seconds) == 0 else None
+        seconds = (self.latency + nbytes / self.shared).reshape(self.shape)
+        if not self._link.size:
+            return seconds
+        group, place = np.divmod(self._message, self.shape[1])
+        of_message = seconds.reshape(-1)[self._message]
+        kind = _kinds(seconds)[group] * self.shape[1] + place
+        pauses = self._link[of_message < seconds.max(axis=1)[group]]
+        apart = np.intersect1d(_unlike(kind, self._link), np.append(pauses, _unlike(of_message, self._link)))
+        return None if apart.size else seconds
 
 
-def _alike(value: Floats, group: NDArray[np.integer]) -> bool:
-    """Whether all of each group have one value."""
-    if not len(value):
-        return True
-    of_group = np.empty(int(group.max()) + 1)
+def _unlike(value: NDArray[np.generic], group: Ints) -> Ints:
+    """Return the groups, some of them often, that have several values."""
+    of_group = np.empty(int(group.max(initial=0)) + 1, value.dtype)
     of_group[group] = value
-    return bool((of_group[group] == value).all())
+    unlike: Ints = group[of_group[group] != value]
+    return unlike
+
+
+def _kinds(rows: Floats) -> Ints:
+    """Return a number for each row, the same for equal ones."""
+    found: dict[bytes, int] = {}
+    return np.array([found.setdefault(row.tobytes(), len(found)) for row in rows], dtype=np.int64)
 
 
 def around(seconds: Floats, steps: int) -> Floats:
@@ -98,27 +113,28 @@ def ring_over_edges(case: Case) -> Floats | None:
     if len(case.starts) > 1 or case.gamma > 0 or case.algorithm != "ring":
         return None
     ranks = np.arange(case.cluster.size, dtype=np.int64)
-    finish = rings(ring_messages(case.cluster, ranks[None, :]), case.collective, case.nbytes, len(ranks))
-    return None if finish is None else case.starts[0] + finish
+    finish = rings(Messages(case.cluster, ranks[None, :]), case.collective, case.nbytes)
+    return None if finish is None else case.starts[0] + finish[0]
 
 
-def ring_messages(cluster: Cluster, groups: Ints) -> Messages:
-    """Return the messages of a step of equal groups that all run a ring at once, shape (groups, members)."""
-    edge = np.tile(np.arange(groups.shape[1], dtype=np.int64), len(groups))
-    return Messages(cluster, np.roll(groups, 1, axis=1).reshape(-1), groups.reshape(-1), edge)
-
-
-def rings(messages: Messages, collective: str, nbytes: int, size: int, *, shared: bool = True) -> Floats | None:
-    """Return when each of the `size` members of a group ends a ring; None where that is not so simple."""
+def rings(messages: Messages, collective: str, nbytes: int, *, shared: bool = True) -> Floats | None:
+    """Return when each member of each group ends a ring, shape (groups, members); None where that is not so simple."""
+    size = messages.shape[1]
     if size < 2 or nbytes % size or collective not in _STEPS:
         return None
     if not get_algorithm(collective, "ring").function.__module__.startswith("pyccl.algorithms."):
         return None
     seconds = messages.seconds(nbytes / size, shared=shared)
-    if seconds is None or len(np.unique(seconds)) > _MOST_KINDS:
+    if seconds is None:
         return None
-    taken = around(seconds[:size], _STEPS[collective] * (size - 1))
-    return np.maximum(taken, np.roll(taken, -1))  # its own last message must be taken, too
+    kinds, first = _kinds(seconds), dict[int, Floats]()
+    for kind, row in zip(kinds.tolist(), seconds, strict=True):
+        if kind not in first:
+            if len(np.unique(row)) > _MOST_KINDS:
+                return None
+            taken = around(row, _STEPS[collective] * (size - 1))
+            first[kind] = np.maximum(taken, np.roll(taken, -1))  # its own last message must be taken, too
+    return np.stack([first[kind] for kind in kinds.tolist()])
 
 
 def hierarchical(case: Case, *, shared: bool = True) -> Floats | None:
@@ -137,13 +153,11 @@ def hierarchical(case: Case, *, shared: bool = True) -> Floats | None:
     if hosts < 2 or len(case.starts) > 1 or case.nbytes % cluster.size:
         return None
     ranks = np.arange(cluster.size).reshape(hosts, each)
-    host = np.broadcast_to(np.arange(hosts)[:, None], ranks.shape).reshape(-1)
     chunk = case.nbytes / cluster.size
-    messages = Messages(cluster, np.roll(ranks, 1, axis=0).reshape(-1), ranks.reshape(-1), host)
-    seconds = messages.seconds(chunk, shared=shared)
-    if seconds is None or len(np.unique(seconds)) > _MOST_KINDS:
+    seconds = Messages(cluster, ranks.T).seconds(chunk, shared=shared)
+    if seconds is None or (seconds != seconds[0]).any() or len(np.unique(seconds)) > _MOST_KINDS:
         return None
-    between = seconds.reshape(hosts, each)[:, 0]
+    between = seconds[0]
     if np.ptp(between) == 0:
         taken = np.full(hosts, 2 * (hosts - 1) * between[0] + (hosts - 1) * case.gamma * chunk)
     elif case.gamma == 0:

@@ -1,7 +1,11 @@
-"""Bytes that a device needs."""
+"""Bytes that a device needs, and has."""
 
 from __future__ import annotations
 
+import math
+
+from pyccl.sim.cluster import Cluster
+from pyccl.sim.devices import DEVICES
 from pyccl.sim.model import Model
 
 
@@ -33,3 +37,9 @@ def state_bytes(model: Model, stage: int = 0, shards: int = 1) -> float:
 def replica_bytes(model: Model) -> float:
     """Return the bytes of a device that holds everything but embeddings, and one micro-batch's activations."""
     return state_bytes(model) + model.stored
+
+
+def device_bytes(cluster: Cluster, model: Model) -> float:
+    """Return the bytes of the smallest device: what the cluster says, else the model's device; infinite if neither."""
+    known = DEVICES[model.device].memory if model.device else math.inf
+    return min(node.memory or known for node in cluster.nodes)

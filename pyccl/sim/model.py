@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyccl.errors import ConfigError
-from pyccl.sim.devices import USUAL, itemsize, peak
+from pyccl.sim.devices import DEVICES, USUAL, itemsize, peak
 from pyccl.sim.embedding import Embedding
 from pyccl.sim.presets import Architecture, Row, architecture
 from pyccl.sim.quantity import Quantity, positive
@@ -79,6 +79,8 @@ class Model:
         Tables besides the layers.
     join : int
         Number of the layer that needs what the embeddings look up.
+    device : str
+        What it is computed on, one of `pyccl.sim.devices`, whose memory is then known; "": anything.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class Model:
     state: int = 8
     embeddings: Sequence[Embedding] = ()
     join: int = 0
+    device: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -118,6 +121,9 @@ class Model:
             raise ConfigError(
                 f"model {self.name}: join must be at most {len(self.layers)}, its layers; got {self.join}"
             )
+
+        if self.device and self.device not in DEVICES:
+            raise ConfigError(unknown(self.device, DEVICES, "the list of devices"))
 
     # --- where models come from
 
@@ -201,7 +207,7 @@ class Model:
             for row in found.rows
         ]  # fmt: skip
         state = STATE[optimizer] + (4 if item == 2 else 0)
-        return cls(name, layers, batch, micro_batches, item, state, found.embeddings, found.join)
+        return cls(name, layers, batch, micro_batches, item, state, found.embeddings, found.join, device or "")
 
     @classmethod
     def from_torch(cls, module: Any, example: Any, **options: Any) -> Model:

@@ -19,7 +19,7 @@ _SIZES = MappingProxyType({"name": str, "batch": int, "micro_batches": int})
 _PRESET = MappingProxyType({"preset": str, "sequence": int, **_SIZES, **_DEVICE})
 _FLOPS = MappingProxyType({"layers": list, **_SIZES, **_DEVICE})
 _TIMES = MappingProxyType(
-    {"layers": list, "embeddings": list, "join": int, "itemsize": int, "state": int, **_SIZES}
+    {"layers": list, "embeddings": list, "join": int, "itemsize": int, "state": int, "device": str, **_SIZES}
 )  # fmt: skip
 _ROW = MappingProxyType({"name": str, "flops": float, "parameters": int, "activation": float, "stored": float,
                          "reduces": int})  # fmt: skip

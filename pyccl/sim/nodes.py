@@ -27,6 +27,8 @@ class NodeType:
         USD per second and host.
     power : float
         Watts of a host.
+    memory : float
+        Bytes of a device; 0 where nothing is said.
     """
 
     name: str = "node"
@@ -39,6 +41,7 @@ class NodeType:
     intra_latency: float = 0.5e-6
     price: float = 0.0
     power: float = 0.0
+    memory: float = 0.0
 
     def __post_init__(self) -> None:
         a, b = self.gpus_per_host, self.nics_per_host

@@ -10,7 +10,7 @@ import numpy as np
 from pyccl.errors import ConfigError
 from pyccl.sim.barrier import MOST_TRACED, categories, check_spans, columns, left_out, traced_ranks
 from pyccl.sim.costs import LEVELS, Cost, network_of
-from pyccl.sim.cuts import cut
+from pyccl.sim.cuts import cut, divisors
 from pyccl.sim.group_play import Floats, Ints
 from pyccl.sim.job import Job, Run, Spans
 from pyccl.sim.memory import state_bytes
@@ -46,7 +46,10 @@ class PipelineRun:
             raise ConfigError("a pipeline needs ways and chunks of at least 1, and micro_batches of at least 0")
         self.stages = layout.stages or size // ways
         if self.stages < 1 or size % (self.stages * ways):
-            raise ConfigError(f"stages times ways must divide the {size} devices, got {self.stages} times {ways}")
+            raise ConfigError(
+                f"stages times ways must divide the {size} devices, got {self.stages} times {ways}; write a product of "
+                f"{divisors(size, self.stages * ways)}"
+            )
         self.replicas = size // (self.stages * ways)
         count = layout.micro_batches or job.model.micro_batches
         self.model: Model = job.model if count == job.model.micro_batches else job.model.split(count)

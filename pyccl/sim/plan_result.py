@@ -50,6 +50,8 @@ class Row:
         USD, or device-hours where the cluster has no prices.
     seeds : int
     advice : str
+    excess : str
+        What to say where it does not fit in a device's memory, else nothing.
     """
 
     choice: Choice
@@ -58,6 +60,7 @@ class Row:
     cost: float
     seeds: int
     advice: str
+    excess: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Plan:
         Of costs.
     effects : tuple of Effect
         Sensitivity of the recommended row: the parameter that moves it most first.
+    too_large : tuple of (Choice, str)
+        Those left out because they do not fit in a device's memory, and what they need.
     """
 
     rows: tuple[Row, ...]
@@ -94,6 +99,7 @@ class Plan:
     budget: float | None
     unit: str
     effects: tuple[Effect, ...] = ()
+    too_large: tuple[tuple[Choice, str], ...] = ()
 
     @cached_property
     def pareto(self) -> tuple[Row, ...]:
@@ -133,6 +139,7 @@ class Plan:
             "recommended": None if self.recommended is None else self._row(self.recommended, pareto=True),
             "rows": [self._row(row, pareto=id(row) in chosen) for row in self.rows],
             "refused": [{**dataclasses.asdict(choice), "why": why} for choice, why in self.refused],
+            "too_large": [{**dataclasses.asdict(choice), "why": why} for choice, why in self.too_large],
             "sensitivity": [
                 {"what": e.what, "seconds": e.seconds, "cost": e.cost, "change": e.change} for e in self.effects
             ],
@@ -141,7 +148,7 @@ class Plan:
     def _row(self, row: Row, *, pareto: bool) -> dict[str, Any]:
         return {
             **dataclasses.asdict(row.choice), "seconds": row.seconds, "error_s": row.error, "cost": row.cost,
-            "seeds": row.seeds, "pareto": pareto, "meets": self.meets(row),
+            "seeds": row.seeds, "pareto": pareto, "meets": self.meets(row), "fits": not row.excess,
         }  # fmt: skip
 
     def to_json(self, path: str | Path) -> None:

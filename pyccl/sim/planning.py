@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from pyccl.errors import ConfigError
+from pyccl.sim import report
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.convergence import NoiseScale
 from pyccl.sim.plan_result import Choice, Effect, Plan, Row, front
@@ -58,7 +59,7 @@ def choices(scenario: Scenario) -> Iterator[Choice]:
 
 
 def plan(
-    scenario: Scenario, *, deadline: float | None = None, budget: float | None = None,
+    scenario: Scenario, *, deadline: float | None = None, budget: float | None = None, any_memory: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Plan:  # fmt: skip
     """Search the configurations of a scenario's section ``[plan]``.
@@ -70,6 +71,8 @@ def plan(
     scenario : Scenario
     deadline, budget : float, optional
         Seconds and USD; default: those of the section.
+    any_memory : bool, default False
+        Keep configurations that do not fit in a device's memory.
     progress : callable, optional
         Told how many simulations are done, of how many.
 
@@ -84,12 +87,22 @@ def plan(
     search = _Search(scenario)
     rows: dict[Choice, Row] = {}
     refused: list[tuple[Choice, str]] = []
+    too_large: list[tuple[Choice, str]] = []
     for i, choice in enumerate(wanted):
         progress(i, len(wanted))
         try:
-            rows[choice] = search.row(choice, 1)
+            row = search.row(choice, 1)
+            if row.excess and not any_memory:
+                too_large.append((choice, row.excess))
+            else:
+                rows[choice] = row
         except ConfigError as error:
             refused.append((choice, str(error)))
+    if not rows and too_large:
+        raise ConfigError(
+            f"{scenario.path}: no configuration of [plan] fits in a device's memory: {too_large[0][0]}: "
+            f"{too_large[0][1]}; write zero3, a pipeline or more workers, or keep them with --any-memory"
+        )
     if not rows:
         raise ConfigError(f"{scenario.path}: no configuration of [plan] can run: {refused[0][0]}: {refused[0][1]}")
     seeds = scenario.plan.get("seeds", SEEDS)
@@ -99,7 +112,7 @@ def plan(
         rows[row.choice] = search.row(row.choice, seeds)
     limits = (scenario.plan.get("deadline") if deadline is None else deadline,
               scenario.plan.get("budget") if budget is None else budget)  # fmt: skip
-    found = Plan(tuple(rows.values()), tuple(refused), *limits, search.unit)
+    found = Plan(tuple(rows.values()), tuple(refused), *limits, search.unit, too_large=tuple(too_large))
     target = found.recommended or found.pareto[-1]
     return replace(found, effects=search.effects(target.choice))
 
@@ -117,7 +130,7 @@ class _Search:
         if key not in self._clusters:
             cluster = with_topology(self.scenario.cluster, choice.topology)
             self._clusters[key] = with_devices(cluster, choice.workers)
-        return self.scenario.with_(cluster=self._clusters[key], strategy=choice.strategy)
+        return self.scenario.with_(cluster=self._clusters[key], strategy=choice.strategy, text="")
 
     def measure(self, scenario: Scenario, seed: int) -> tuple[float, float, Result]:
         """Return seconds, cost and the result."""
@@ -136,8 +149,10 @@ class _Search:
         if seeds > 1 and np.isfinite(times).all():
             student = _STUDENT[seeds - 2] if seeds - 2 < len(_STUDENT) else 2.0
             error = float(student * times.std(ddof=1) / math.sqrt(seeds))
+        result = measured[0][2]
+        excess = report.too_little(result)
         cost = float(np.mean([cost for _, cost, _ in measured]))
-        return Row(choice, float(times.mean()), error, cost, seeds, measured[0][2].advice)
+        return Row(choice, float(times.mean()), error, cost, seeds, result.advice, excess)
 
     def effects(self, choice: Choice) -> tuple[Effect, ...]:
         """Return what single changes would bring, by the same random numbers; the largest first."""

@@ -87,6 +87,9 @@ def step_times(axis: Any, found: Result) -> None:
 def breakdown(axis: Any, found: Result) -> None:
     """Draw where the time of workers goes, one bar each; of many workers, those evenly spread over the ranks."""
     table = found.run.categories
+    if found.run.idle is not None:
+        table = table.copy()
+        table[:, CATEGORIES.index("straggler")] -= found.run.idle
     spread = np.linspace(0, len(table) - 1, min(len(table), MOST_BARS)).astype(int)
     rows = np.union1d(spread, [table[:, 0].argmax()])  # he who computes longest is what others wait for
     bars(axis, [str(row) for row in rows], table[rows] / (found.makespan or 1) * 100)

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyccl.errors import ConfigError
+from pyccl.sim.checkpoints import checkpoints
 from pyccl.sim.cluster import Cluster
-from pyccl.sim.failures import Failures, failures
+from pyccl.sim.failures import KINDS, Failures, failures, most_frequent
 from pyccl.sim.failures import rate as failures_per_second
 from pyccl.sim.job import CATEGORIES, Run
 from pyccl.sim.quantity import Quantity, parse
+from pyccl.sim.settings import SettingError
 from pyccl.sim.workers import Workers
 
 Floats = NDArray[np.float64]
@@ -22,6 +24,8 @@ Floats = NDArray[np.float64]
 POLICIES = ("restart", "shrink")
 _RECOVERY = CATEGORIES.index("recovery")
 _MOST_DOUBLINGS = 8
+_PREEMPTION = KINDS.index("preemption")
+_LEAST = 1e-9  # a notice of nothing is none
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,10 @@ def with_failures(run: Run, workers: Workers, cluster: Cluster, recovery: Recove
             break
         horizon *= 2
     else:
-        raise ConfigError(
+        raise SettingError(
+            most_frequent(workers, cluster),
             f"failures every {1 / rate:g} s are too many for this job to end: it would take more than {horizon:g} s; "
-            f"give a longer mtbf, or shorter restart, detect and interval"
+            f"give a longer mtbf, or shorter restart, detect and interval",
         )
     note = (
         f"{found.failures} failures: {found.lost:.4g} s of work done again, {found.down:.4g} s standing still, "
@@ -156,21 +161,6 @@ def recover(run: Run, recovery: Recovery, met: Failures, rate: float, horizon: f
     return walk(run, recovery, met, recovery.between(rate)).walk(horizon)
 
 
-def checkpoints(ends: Floats, between: float) -> NDArray[np.int64]:
-    """Return after which steps checkpoints are made: as soon as so many seconds of work have passed since the last."""
-    if between <= 0:
-        return np.arange(max(0, len(ends) - 1))
-    made: list[int] = []
-    last = 0.0
-    while math.isfinite(between):
-        step = int(np.searchsorted(ends, last + between))
-        if step >= len(ends) - 1:
-            break
-        made.append(step)
-        last = float(ends[step])
-    return np.array(made, dtype=np.int64)
-
-
 class _Walk:
     """Back to the last checkpoint, with as many workers.
 
@@ -191,8 +181,9 @@ class _Walk:
     def walk(self, horizon: float) -> Recovered:
         lost, down, count, until = 0.0, 0.0, 0, 0.0
         pieces = [(0.0, 0.0)]  # from which point of the work on which offset holds
-        columns = (self.met.time, self.met.repair, self.met.first, self.met.first + self.met.ranks)
-        for time, repair, first, last in zip(*(column.tolist() for column in columns), strict=True):
+        told = (self.met.kind == _PREEMPTION) & (self.met.notice >= max(float(self.recovery.checkpoint), _LEAST))
+        columns = (self.met.time, self.met.repair, self.met.first, self.met.first + self.met.ranks, told)
+        for time, repair, first, last, noticed in zip(*(column.tolist() for column in columns), strict=True):
             place, offset = pieces[-1]
             if time >= self.work + offset:
                 break
@@ -201,10 +192,11 @@ class _Walk:
             count += 1
             if time >= until:  # it does not stand still already
                 reached = time - offset
-                place = self.back_to(reached)
+                place = max(self.back_to(reached), self.saved_in_time(reached) if noticed else 0.0)
                 lost += reached - place
             spare = self.takes_spare(time, repair)
-            ready = max(until, time + self.recovery.down + (0.0 if spare else self.loses(time, repair, first, last)))
+            pause = self.recovery.down - (float(self.recovery.detect) if noticed else 0.0)
+            ready = max(until, time + pause + (0.0 if spare else self.loses(time, repair, first, last)))
             down += ready - max(time, until)
             until = ready
             pieces.append((place, ready - place))
@@ -221,6 +213,11 @@ class _Walk:
     def back_to(self, reached: float) -> float:
         """Return the point of the work from which it is done again."""
         return float(self.saved[np.searchsorted(self.saved, reached, side="right") - 1])
+
+    def saved_in_time(self, reached: float) -> float:
+        """Return the last end of a step after which a checkpoint still fits, as the notice of a preemption lets it."""
+        step = int(np.searchsorted(self.ends, reached - float(self.recovery.checkpoint), side="right"))
+        return float(self.ends[step - 1]) if step else 0.0
 
     def is_gone(self, time: float, first: int, last: int) -> bool:
         """Whether all devices from `first` to `last` are away already, so that nothing happens."""
@@ -273,7 +270,9 @@ class _Shrink(_Walk):
             self.changes += [(max(time, float(away[device])), -1), (time + repair, 1)]
         np.maximum(away, time + repair, out=away)
         if (self.until > time).all():
-            raise ConfigError(f"after {time:g} s no worker is left; give repair or spares, or a longer mtbf")
+            raise SettingError(
+                "failures", f"after {time:g} s no worker is left; give repair or spares, or a longer mtbf"
+            )
         return 0.0
 
     def share(self, step_ends: Floats) -> float:

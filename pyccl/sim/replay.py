@@ -39,6 +39,7 @@ def replay(
     most_events: int = MOST_EVENTS,
     most_memory: Quantity = "4 GiB",
     replicate: int | None = None,
+    ranks: int | None = None,
 ) -> ReplayResult:
     """Run a trace in virtual time, its messages and those of its collectives on one network.
 
@@ -72,6 +73,8 @@ def replay(
         Of nodes, and of messages and collectives under way; give up beyond; 0 is no limit.
     replicate : int, optional
         Run on so many ranks, a multiple of the trace's: see `Trace.replicate`.
+    ranks : int, optional
+        How many ranks the trace has to tell of. The files of the last ones can be missing without a sign.
 
     Returns
     -------
@@ -96,6 +99,9 @@ def replay(
     7.5428
     """
     trace = load(trace) if isinstance(trace, (str, Path)) else trace
+    if ranks is not None and trace.size != ranks:
+        lacking = f"the files of ranks {trace.size} to {ranks - 1} are missing" if trace.size < ranks else "not fewer"
+        raise ConfigError(f"{trace.source}: tells of {trace.size} ranks, not {ranks}: {lacking}")
     if replicate is not None:
         trace = trace.replicate(replicate)
     _check_algorithm(algorithm)

@@ -29,14 +29,15 @@ def to_dict(result: Result) -> dict[str, Any]:
         "cluster": {"topology": job.cluster.topology, "hosts": job.cluster.hosts, "devices": job.cluster.size},
         "workers": result.workers, "steps": job.steps, "seed": job.seed,
         "makespan_s": run.makespan, "updates": run.updates, "samples": run.samples, "dropped": run.dropped,
-        "step_time_s": result.step_statistics, "throughput_samples_per_s": result.throughput,
+        "step_time_s": result.step_statistics, "tail_s": result.tail, "throughput_samples_per_s": result.throughput,
         "efficiency": result.efficiency, "utilisation": result.utilisation, "goodput": result.goodput,
         "breakdown_s": result.breakdown, "staleness": _staleness(result),
         "links": [
             {"name": link.name, "bytes": link.nbytes, "utilisation": link.utilisation} for link in result.links()
         ],
         "link_bytes": float(run.link_bytes.sum()), "memory_bytes": result.memory,
-        "cost_usd": result.cost, "energy_j": result.energy,
+        "device_memory_bytes": result.device_memory, "fits": result.fits,
+        "cost_usd": result.cost if result.priced else None, "energy_j": result.energy,
         "loss": None if result.losses is None else result.losses.to_dict(),
         "advice": result.advice, "notes": list(run.notes),
     }  # fmt: skip
@@ -138,6 +139,12 @@ def scaled(value: float, unit: str) -> str:
     return f"{value / 1000**power:.3g} {('', 'k', 'M', 'G', 'T', 'P')[power]}{unit}"
 
 
+def too_little(result: Result) -> str:
+    """Return what to say where a device has less memory than it needs, else nothing."""
+    need, have = scaled(result.memory, "B"), scaled(result.device_memory, "B")
+    return "" if result.fits else f"needs {need} on each device, which has {have}: it does not fit"
+
+
 def summary(result: Result) -> list[tuple[str, str]]:
     """Return what a table of one result says, as pairs of a name and a text."""
     times, run = result.step_statistics, result.run
@@ -149,14 +156,17 @@ def summary(result: Result) -> list[tuple[str, str]]:
         ("utilisation", f"{result.utilisation:.1%}"),
         ("goodput", f"{result.goodput:.2%} of the time"),
     ]
+    if result.tail > 1e-9 * result.makespan:
+        rows.insert(2, ("last pulls", f"{seconds(result.tail)} after the last update"))
     if result.staleness is not None:
         rows.append(("staleness", f"{result.mean_staleness:.3g} versions on the mean"))
     if run.dropped:
         rows.append(("dropped", f"{run.dropped} gradients"))
     if result.memory:
-        rows.append(("memory", f"{scaled(result.memory, 'B')} on each device"))
-    if result.cost:
-        rows.append(("cost", f"{result.cost:.2f} USD"))
+        rows.append(
+            ("memory", f"{scaled(result.memory, 'B')} on each device{'' if result.fits else ', more than it has'}")
+        )
+    rows.append(("cost", f"{result.cost:.2f} USD" if result.priced else "no prices given: write price in [cluster]"))
     if result.energy:
         rows.append(("energy", f"{result.energy / 3.6e6:.4g} kWh"))
     return rows

@@ -15,8 +15,8 @@ from pyccl.sim.job import Strategy
 from pyccl.sim.model import Model
 from pyccl.sim.recovery import Recovery
 from pyccl.sim.sections import SECTIONS, read_section
-from pyccl.sim.settings import SettingError, line_of, read, unknown
-from pyccl.sim.simulate import MOST_STEPS, simulate
+from pyccl.sim.settings import SettingError, last_line, line_of, read, unknown
+from pyccl.sim.simulate import MOST_SEED, MOST_STEPS, simulate
 from pyccl.sim.strategies import parse
 from pyccl.sim.training_result import Result
 from pyccl.sim.workers import Workers
@@ -58,6 +58,7 @@ class Scenario:
     plan: Mapping[str, Any] = field(default_factory=dict)
     path: str = "scenario"
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    text: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def load(cls, path: str | Path) -> Scenario:
@@ -78,7 +79,7 @@ class Scenario:
                 raise ConfigError(f"{path}:{line_of(text, name, name)}: {unknown(name, SECTIONS, 'a scenario')}")
         for name in ("cluster", "model", "training"):
             if name not in document:
-                raise ConfigError(f"{path}: no section [{name}]; add one")
+                raise ConfigError(f"{path}:{last_line(text)}: no section [{name}]; add one")
         for name, section in document.items():
             if not isinstance(section, Mapping):
                 raise ConfigError(f"{path}:{line_of(text, name)}: {name} must be a section: write [{name}]")
@@ -96,6 +97,8 @@ class Scenario:
                 raise SettingError("training", "strategy is missing; write for example strategy = 'ring'")
             if training.get("steps", 1) > MOST_STEPS:
                 raise SettingError("steps", f"steps must be at most {MOST_STEPS}, got {training['steps']}")
+            if training.get("seed", 0) > MOST_SEED:
+                raise SettingError("seed", f"seed must be at most 2^64 - 1, got {training['seed']}")
             try:
                 parse(training["strategy"])
             except ConfigError as error:
@@ -107,8 +110,9 @@ class Scenario:
         with _Place(path, text, "plan", document.get("plan")):
             check_plan(read_sections["plan"])
         return cls(
-            cluster, model, workers, recovery, plan=read_sections["plan"], path=path, document=document, **training
-        )
+            cluster, model, workers, recovery, plan=read_sections["plan"], path=path, document=document, text=text,
+            **training,
+        )  # fmt: skip
 
     def to_toml(self) -> str:
         """Return the file's sections as TOML, which `load` reads back to an equal scenario."""
@@ -129,13 +133,20 @@ class Scenario:
         Raises
         ------
         ConfigError
-            As `simulate`.
+            As `simulate`; with file and line, where the file says what is wrong.
         """
-        return simulate(
-            self.cluster, self.model, self.strategy if strategy is None else strategy,
-            workers=self.workers, recovery=self.recovery, steps=self.steps if steps is None else steps,
-            seed=self.seed if seed is None else seed, trace_steps=trace_steps, problem=problem,
-        )  # fmt: skip
+        given = {name: self.document.get(name) for name in ("training", "failures", "recovery")}
+        try:
+            return simulate(
+                self.cluster, self.model, self.strategy if strategy is None else strategy,
+                workers=self.workers, recovery=self.recovery, steps=self.steps if steps is None else steps,
+                seed=self.seed if seed is None else seed, trace_steps=trace_steps, problem=problem,
+            )  # fmt: skip
+        except ConfigError as error:
+            named = error if isinstance(error, SettingError) else SettingError("strategy", str(error))
+            if not self.text or (named.key == "strategy" and strategy is not None):
+                raise
+            raise _Place(self.path, self.text, named.key, given.pop(named.key, None), **given).placed(named) from None
 
 
 class _Place:
@@ -155,9 +166,13 @@ class _Place:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ConfigError):
-            key = error.key if isinstance(error, SettingError) else self._named(str(error))
-            section, _ = self.given.get(key, (self.section, None))
-            raise ConfigError(f"{self.path}:{line_of(self.text, key, section)}: {error}") from None
+            raise self.placed(error) from None
+
+    def placed(self, error: ConfigError) -> ConfigError:
+        """Return the error with file and line."""
+        key = error.key if isinstance(error, SettingError) else self._named(str(error))
+        section, _ = self.given.get(key, (self.section, None))
+        return ConfigError(f"{self.path}:{line_of(self.text, key, section)}: {error}")
 
     def _named(self, message: str) -> str:
         """Return the first setting that a message names, or whose value it cites."""

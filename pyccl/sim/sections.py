@@ -15,7 +15,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "workers": {"compute": "text", "slow": "factors", "slowness": "text", "availability": "text"},
         "failures": {
             "mtbf": "time", "node_mtbf": "time", "domain_mtbf": "time", "domain": "count", "repair": "text",
-            "preemption": "time",
+            "preemption": "time", "shape": "number", "notice": "time",
         },
         "recovery": {
             "policy": "text", "checkpoint": "time", "interval": "text", "detect": "time", "restart": "time",

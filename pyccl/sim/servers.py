@@ -70,13 +70,17 @@ class Shards:
 
     def __post_init__(self) -> None:
         if not len(self.workers):
-            raise ConfigError(f"{len(self.servers)} dedicated servers leave no worker on {self.cluster.size} devices")
+            raise ConfigError(f"{len(self.servers)} dedicated servers leave no worker on {self.cluster.size} devices; "
+                              f"write at most {self.cluster.size - 1}")  # fmt: skip
         if not 0 <= self.replicas < len(self.servers):
             raise ConfigError(
-                f"replicas={self.replicas} needs at least {self.replicas + 1} servers, there are {len(self.servers)}"
+                f"replicas={self.replicas} needs at least {self.replicas + 1} servers, there are {len(self.servers)}; "
+                f"write servers={self.replicas + 1}, or fewer replicas"
             )
         if self.death is not None and not 0 <= self.death.server < len(self.servers):
-            raise ConfigError(f"server {self.death.server} cannot die: there are {len(self.servers)}")
+            raise ConfigError(
+                f"server {self.death.server} cannot die: there are {len(self.servers)}; number them from 0"
+            )
 
     def _routes(self, source: Ints, destination: Ints) -> tuple[Ints, Ints]:
         """Return the routes of all pairs, the second changing fastest."""
@@ -195,8 +199,13 @@ def train(
     return Trained(shards, log, shards.link_bytes(wires, log["pushes"], log["pulls"]))
 
 
-def to_run(trained: Trained, *, samples: float, memory: float, notes: tuple[str, ...]) -> Run:
-    """Return the result in everybody's form; `samples` are those of one gradient."""
+def to_run(
+    trained: Trained, *, samples: float, memory: float, notes: tuple[str, ...], at_once: int | None = None
+) -> Run:  # fmt: skip
+    """Return the result in everybody's form; `samples` are those of one gradient.
+
+    Of more workers than take part `at_once` the others are idle: each has its share of that in its waiting.
+    """
     log, shards = trained.log, trained.shards
     makespan: float = log["makespan"]
     compute, others = log["seconds"][:, :1], log["seconds"][:, 1:]
@@ -223,4 +232,11 @@ def to_run(trained: Trained, *, samples: float, memory: float, notes: tuple[str,
         spans,
         applied if log["all_applied"] else None,
         notes,
+        None if at_once is None else _share(idle[:, 0], (len(idle) - at_once) * makespan),
     )
+
+
+def _share(waiting: Floats, total: float) -> Floats:
+    """Return `total` spread in proportion to `waiting`, of which it is a part."""
+    every = float(waiting.sum())
+    return waiting * (min(total / every, 1.0) if every else 0.0)

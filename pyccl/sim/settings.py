@@ -18,6 +18,7 @@ NODE = MappingProxyType(
     {
         "name": "text", "hosts": "count", "gpus_per_host": "count", "nics_per_host": "count", "nic": "rate",
         "latency": "time", "intra": "rate", "intra_latency": "time", "price": "price", "power": "power",
+        "memory": "size",
     }
 )  # fmt: skip
 """Settings of equal hosts."""
@@ -79,7 +80,7 @@ def unknown(key: str, choices: Iterable[str], where: str) -> str:
 def _value(key: str, value: Any, kind: str) -> Any:
     try:
         if kind in QUANTITIES:
-            return (quantity.positive if kind == "rate" else quantity.parse)(value, kind, key)
+            return (quantity.positive if kind in ("rate", "size") else quantity.parse)(value, kind, key)
         return _plain(key, value, kind)
     except ConfigError as error:
         raise error if isinstance(error, SettingError) else SettingError(key, str(error)) from None
@@ -167,19 +168,18 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
         with path.open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
         text = raw.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: byte {raw[error.start]:#x} is no UTF-8; save it as UTF-8 text") from None
     if len(raw) > MOST_BYTES:
         raise ConfigError(f"{path}: longer than {MOST_BYTES} bytes; is it a TOML file?")
     try:
         return _parse(text), text
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}{_where(error)}: not TOML: {error}") from None
-
-
-def _where(error: Exception) -> str:
-    match = re.search(r"at line (\d+)", str(error))
-    return f":{match[1]}" if match else ""
+        at = re.search(r"at line (\d+)", str(error))
+        raise ConfigError(f"{path}:{at[1] if at else last_line(text)}: not TOML: {error}") from None
 
 
 def load(path: Path, section: str) -> tuple[dict[str, Any], str]:
@@ -193,8 +193,13 @@ def load(path: Path, section: str) -> tuple[dict[str, Any], str]:
     document, text = read(path)
     found = document.get(section)
     if not isinstance(found, dict):
-        raise ConfigError(f"{path}: no section [{section}]; add one")
+        raise ConfigError(f"{path}:{last_line(text)}: no section [{section}]; add one")
     return found, text
+
+
+def last_line(text: str) -> int:
+    """Return the number of the last line that says something."""
+    return text.rstrip().count("\n") + 1
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pyccl.sim.training_result import Result
 from pyccl.sim.workers import Workers
 
 MOST_STEPS = 1 << 26
+MOST_SEED = (1 << 64) - 1
 
 
 def simulate(
@@ -62,7 +63,7 @@ def simulate(
     for key, value, least in (("steps", steps, 1), ("trace_steps", trace_steps, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST_STEPS:
             raise ConfigError(f"{key} must be a whole number from {least} to {MOST_STEPS}, got {value!r}")
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 64:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MOST_SEED:
         raise ConfigError(f"seed must be a whole number from 0 to 2^64 - 1, got {seed!r}")
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
     alike = isinstance(workers, Workers) and workers.alike  # then they need not be told apart, step by step

@@ -12,6 +12,7 @@ import numpy as np
 
 from pyccl.sim import advice, pace, perfetto, plot, report
 from pyccl.sim.job import CATEGORIES, Floats, Ints, Job, Run, Strategy
+from pyccl.sim.memory import device_bytes
 from pyccl.sim.strategies import text
 
 if TYPE_CHECKING:
@@ -65,8 +66,13 @@ class Result:
 
     @property
     def step_time(self) -> float:
-        """Mean seconds from one version of the model to the next."""
+        """Seconds of the whole job, `tail` too, over the versions of the model."""
         return self.run.makespan / self.run.updates if self.run.updates else math.inf
+
+    @cached_property
+    def tail(self) -> float:
+        """Seconds from the last version to the end: workers fetch it. With `step_times` it sums to the makespan."""
+        return self.makespan - float(self.run.step_ends.max(initial=0.0))
 
     @cached_property
     def step_times(self) -> Floats:
@@ -97,9 +103,15 @@ class Result:
 
     @cached_property
     def breakdown(self) -> dict[str, float]:
-        """Seconds of the mean worker by category; they sum to the makespan exactly (`math.fsum`)."""
+        """Seconds of the mean worker by category; they sum to the makespan exactly (`math.fsum`).
+
+        Where not all take part at a time, "idle" is the time of those who do not.
+        """
         parts: Floats = self.run.categories.mean(axis=0)
         found = dict(zip(CATEGORIES, parts.tolist(), strict=True))
+        if self.run.idle is not None:
+            found["idle"] = float(self.run.idle.mean())
+            found["straggler"] = max(found["straggler"] - found["idle"], 0.0)
         largest = max(found, key=lambda name: found[name])
         for _ in range(4):  # the rest of rounding goes to the largest part
             found[largest] += self.run.makespan - math.fsum(found.values())
@@ -149,9 +161,24 @@ class Result:
         return self.run.memory
 
     @cached_property
+    def device_memory(self) -> float:
+        """Bytes that the smallest device has; infinite where neither cluster nor model says it."""
+        return device_bytes(self.job.cluster, self.job.model)
+
+    @property
+    def fits(self) -> bool:
+        """Whether a device has the memory that it needs."""
+        return self.memory <= self.device_memory
+
+    @cached_property
     def cost(self) -> float:
         """USD for all hosts from start to end, and for what leaves sites."""
         return self.job.cluster.price * self.makespan + self.job.cluster.egress(self.run.link_bytes)
+
+    @property
+    def priced(self) -> bool:
+        """Whether the cluster has prices; without, `cost` is 0."""
+        return bool(self.job.cluster.price or self.job.cluster.settings.get("egress"))
 
     @property
     def energy(self) -> float:

@@ -14,7 +14,7 @@ from pyccl.errors import ConfigError
 from pyccl.sim.calibration import fit_network, load
 from pyccl.sim.cluster import Cluster
 from pyccl.sim.collective import simulate_collective
-from pyccl.sim.step_model import fit_steps, plain_fit, pollux_fit
+from pyccl.sim.step_model import PRIOR, fit_steps, plain_fit, pollux_fit
 from pyccl.sim.step_traces import Floats, Steps, read_placements, read_scalability
 
 __all__ = ["Comparison", "Report", "validate_calibration", "validate_links", "validate_traces"]
@@ -55,10 +55,13 @@ class Report:
     ----------
     parts : tuple of Comparison
     title : str
+    notes : tuple of str
+        What the reader should know of the fits.
     """
 
     parts: tuple[Comparison, ...]
     title: str
+    notes: tuple[str, ...] = ()
 
     @property
     def pooled_mean_error(self) -> float:
@@ -151,11 +154,23 @@ def validate_traces(folder: str | Path) -> Report:
         raise ConfigError(
             f"{root}: no folder in it has a placements.csv; it needs MODEL/{{placements,scalability}}.csv"
         )
-    return Report(tuple(map(_score, models)), f"fitted on at most four nodes, predicted from {FEWEST_NODES} on")
+    notes: list[str] = []
+    parts = tuple(_score(folder, notes) for folder in models)
+    return Report(parts, f"fitted on at most four nodes, predicted from {FEWEST_NODES} on", tuple(notes))
 
 
-def _score(folder: Path) -> Comparison:
+def _score(folder: Path, notes: list[str]) -> Comparison:
     fitted = read_placements(folder / "placements.csv")
+    if fitted.nodes.max() < 2:
+        raise ConfigError(
+            f"{folder / 'placements.csv'}: no row is of several nodes, so nothing tells of the network between them; "
+            "measure placements such as 11, 22 and 1111, too"
+        )
+    if (places := len(np.unique(fitted.place))) < len(PRIOR):
+        notes.append(
+            f"{folder / 'placements.csv'} has {places} placements for {len(PRIOR)} parameters: what they leave open is "
+            "taken from what is usual, and the predictions are little more than that; measure more placements"
+        )
     model = fit_steps(fitted)
     rows = read_scalability(folder / "scalability.csv")
     rows = rows.where(rows.nodes >= FEWEST_NODES)

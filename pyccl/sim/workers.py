@@ -119,6 +119,11 @@ class Workers:
         Seconds until what has failed is back; default: never.
     preemption : float or str, optional
         Mean seconds until a host is taken away.
+    shape : float, default 1
+        Of the Weibull distribution of the times between failures: 1 is exponential; below, what has just failed or
+        begun fails sooner. Preemptions stay exponential.
+    notice : float or str, default 0
+        Seconds between the notice of a preemption and the preemption.
 
     Raises
     ------
@@ -142,6 +147,8 @@ class Workers:
     domain: int = 8
     repair: str | Distribution | None = None
     preemption: Quantity | None = None
+    shape: float = 1.0
+    notice: Quantity = 0.0
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -156,6 +163,11 @@ class Workers:
         for name in ("mtbf", "node_mtbf", "domain_mtbf", "preemption"):
             if getattr(self, name) is not None:
                 put(name, positive(getattr(self, name), "time", name))
+        put("notice", parse(self.notice, "time", "notice"))
+        if isinstance(self.shape, bool) or not isinstance(self.shape, (int, float)) or not 0.1 <= self.shape <= 10:
+            raise ConfigError(f"shape must be a number from 0.1 to 10, such as 0.7, got {self.shape!r}")
+        if self.notice and self.preemption is None:
+            raise ConfigError("notice is that of a preemption; write preemption = '24 h' or the like, too")
         if self.repair is not None:
             put("repair", make(self.repair, "repair"))
         if not isinstance(self.domain, int) or isinstance(self.domain, bool) or self.domain < 1:

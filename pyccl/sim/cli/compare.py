@@ -36,8 +36,11 @@ def main(arguments: Namespace) -> int:
           "staleness", "memory", "cost"), [_row(name, result) for name, result in found])  # fmt: skip
     for name, why in refused:
         say(f"{name} does not suit: {why}")
-    name, best = max(found, key=lambda pair: pair[1].throughput)
-    say(f"Most samples/s: {name}. {best.advice}")
+    for name, result in found:
+        if not result.fits:
+            say(f"! {name} {report.too_little(result)}")
+    name, best = max(found, key=lambda pair: (pair[1].fits, pair[1].throughput))
+    say(f"Most samples/s{'' if best.fits else ', but nothing fits'}: {name}. {best.advice}")
     _write(arguments, scenario, found, refused)
     return 0
 
@@ -50,8 +53,12 @@ def _row(name: str, result: Result) -> tuple[str, ...]:
         f"{result.efficiency:.1%}", f"{parts['compute'] / whole:.1%}", f"{parts['straggler'] / whole:.1%}",
         f"{network / whole:.1%}", f"{parts['recovery'] / whole:.1%}",
         "-" if result.staleness is None else f"{result.mean_staleness:.3g}",
-        report.scaled(result.memory, "B") if result.memory else "-", f"{result.cost:.2f} USD" if result.cost else "-",
+        _memory(result), f"{result.cost:.2f} USD" if result.priced else "no prices",
     )  # fmt: skip
+
+
+def _memory(result: Result) -> str:
+    return f"{report.scaled(result.memory, 'B')}{'' if result.fits else ' !'}" if result.memory else "-"
 
 
 def _write(

@@ -90,7 +90,7 @@ _picture = _file(".png", ".svg", ".pdf")
 def _whole(least: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
         if not text.isdecimal() or len(text) > 18 or int(text) < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, below 10^18, got {text!r}")
         return int(text)
 
     return convert
@@ -154,6 +154,7 @@ def make_parser() -> argparse.ArgumentParser:
     search.add_argument("scenario", type=Path, metavar="scenario.toml")
     search.add_argument("--deadline", type=_quantity("time", "--deadline"), metavar="TIME", help="such as '24 h'")
     search.add_argument("--budget", type=_quantity("money", "--budget"), metavar="MONEY", help="such as '5000 USD'")
+    search.add_argument("--any-memory", action="store_true", help="keep what does not fit in a device's memory")
     _outputs(search)
 
     again = command("replay", "run a trace on a cluster", REPLAY, replay.main)
@@ -161,6 +162,7 @@ def make_parser() -> argparse.ArgumentParser:
     again.add_argument("--cluster", type=Path, required=True, metavar="FILE.toml", help="with a section [cluster]")
     again.add_argument("--algorithm", metavar="NAME", help="of collectives (what the runtime chooses)")
     again.add_argument("--replicate", type=_whole(1), metavar="N", help="stretch the trace to N ranks")
+    again.add_argument("--ranks", type=_whole(1), metavar="N", help="how many the trace must tell of; else an error")
     again.add_argument("--measured", action="store_true", help="messages take the time that the trace gives them")
     again.add_argument("--json", type=_file(), metavar="FILE", help="write the results")
     again.add_argument("--trace", type=_file(), metavar="FILE.json", help="write a timeline for ui.perfetto.dev")

@@ -16,7 +16,10 @@ def main(arguments: Namespace) -> int:
     """Search, print the Pareto set, cheapest first, and write the files asked for."""
     scenario = Scenario.load(arguments.scenario)
     with bar("planning") as progress:
-        plan = planning.plan(scenario, deadline=arguments.deadline, budget=arguments.budget, progress=progress)
+        plan = planning.plan(
+            scenario, deadline=arguments.deadline, budget=arguments.budget, any_memory=arguments.any_memory,
+            progress=progress,
+        )  # fmt: skip
     rows = [
         (
             row.choice.strategy, row.choice.topology, str(row.choice.workers), report.seconds(row.seconds),
@@ -27,6 +30,10 @@ def main(arguments: Namespace) -> int:
     ]  # fmt: skip
     head = ("strategy", "topology", "workers", "time", "95 %", f"cost ({plan.unit})", "keeps the limits")
     show(f"the Pareto set of {len(plan.rows)} configurations, cheapest first", head, rows, text_columns=2)
+    if plan.too_large:
+        choice, why = plan.too_large[0]
+        say(f"{len(plan.too_large)} configurations are left out, for they do not fit in a device's memory "
+            f"(--any-memory keeps them), the first of them {choice}: {why}")  # fmt: skip
     if plan.refused:
         choice, why = plan.refused[0]
         say(f"{len(plan.refused)} configurations cannot run, the first of them {choice}: {why}")

@@ -16,6 +16,7 @@ from .progress import spinner
 from .tables import say, show
 
 BUSIEST = 20
+PER_RANK = (".et", ".et.gz", ".json", ".json.gz")
 
 
 def main(arguments: Namespace) -> int:
@@ -24,8 +25,11 @@ def main(arguments: Namespace) -> int:
     with spinner(f"replaying {arguments.path}"):
         result = replay(
             arguments.path, cluster, algorithm=arguments.algorithm, replicate=arguments.replicate,
-            measured=arguments.measured, spans=True if arguments.trace else None,
+            ranks=arguments.ranks, measured=arguments.measured, spans=True if arguments.trace else None,
         )  # fmt: skip
+    if arguments.ranks is None and result.trace.size < cluster.size and arguments.path.name.endswith(PER_RANK):
+        say(f"note: there are files of ranks 0 to {result.trace.size - 1}, and {cluster.size} devices; a last rank's "
+            f"file that is missing leaves no sign: --ranks {cluster.size} would refuse that")  # fmt: skip
     content = to_dict(result)
     whole = content["time_s"] or 1.0
     rows = [

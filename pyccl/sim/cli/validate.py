@@ -35,4 +35,6 @@ def _print(report: Report) -> None:
     ]  # fmt: skip
     head = [kind.removesuffix("_error").replace("_", " ") for kind in kinds]
     show(f"errors of predictions, {report.title}", ("", "rows", *head), rows)
+    for note in report.notes:
+        say(f"note: {note}")
     say(f"Mean error over all rows: {document['pooled_mean_error']:.1%}.")

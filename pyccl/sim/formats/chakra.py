@@ -207,6 +207,11 @@ class _Reader:
             value = wire.number(raw.attributes[name.encode()])
         except MalformedError as error:
             raise MalformedError(f"(id {raw.id}, {show(raw.name)}): {name} {error}") from None
+        if isinstance(value, int) and most == self.size - 1 < value:
+            raise MalformedError(
+                f"(id {raw.id}, {show(raw.name)}): {name} is rank {value}, but there are files of ranks 0 to {most} "
+                f"only; add the file of rank {value}"
+            )
         if not isinstance(value, int) or not least <= value <= most:
             raise MalformedError(f"(id {raw.id}, {show(raw.name)}): {name} must be from {least} to {most}, got {value}")
         return value

@@ -10,6 +10,8 @@ from pyccl.sim.trace import MAX_RANKS
 
 __all__ = ["rank_files"]
 
+MOST_NAMED = 8
+
 
 def rank_files(path: str | Path, pattern: str) -> list[Path]:
     """Return the files of ranks 0, 1, … that belong to `path`.
@@ -43,9 +45,15 @@ def rank_files(path: str | Path, pattern: str) -> list[Path]:
     if len(sets) != 1:
         raise ConfigError(f"{path}: {len(sets)} sets of traces fit this name ({', '.join(sets)}); name one file of one")
     ((prefix, files),) = sets.items()
-    missing = next(rank for rank in range(len(files) + 1) if rank not in files)
-    if missing < len(files):
-        raise ConfigError(f"{folder / prefix}: the file of rank {missing} is missing, that of {max(files)} is there")
     if len(files) > MAX_RANKS:
         raise ConfigError(f"{folder / prefix}: more than {MAX_RANKS} ranks")
+    most = max(files)
+    if most >= len(files):
+        first = [rank for rank in range(len(files) + MOST_NAMED) if rank < most and rank not in files][:MOST_NAMED]
+        count = most + 1 - len(files)
+        named = ", ".join(map(str, first)) + (" …" if count > len(first) else "")
+        what = "the file of rank" if count == 1 else f"{count} files are missing, those of ranks"
+        raise ConfigError(
+            f"{folder / prefix}: {what} {named}{' is missing' if count == 1 else ''}; that of {most} is there"
+        )
     return [files[rank] for rank in range(len(files))]

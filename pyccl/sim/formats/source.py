@@ -37,7 +37,7 @@ class Source:
         self.taken = 0
         try:
             if not self.path.is_file():  # a pipe would be waited for
-                raise FileNotFoundError("there is no such file")
+                raise OSError("it is no regular file" if self.path.exists() else "there is no such file")
             raw = self.path.open("rb")
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self.path}: cannot be read: {error}") from error

@@ -35,7 +35,7 @@ class EmbeddingExchange(Strategy):
     gradients : str
         Registered algorithm of all_reduce, for the dense layers.
     bucket : float
-        Bytes.
+        Bytes; 0: each tensor alone.
 
     References
     ----------

@@ -65,8 +65,10 @@ class Federation(Strategy):
     def run(self, job: Job) -> Run:
         clients, model = job.cluster.size - 1, job.model.nbytes + job.model.sparse_bytes
         if not self.k <= self.at_once <= clients:
+            most = min(self.at_once, clients)
             raise ConfigError(
-                f"{self.name}: k={self.k} reports of {self.at_once} clients at once, there are {clients} clients"
+                f"{self.name}: k={self.k} reports of {self.at_once} clients at once, there are {clients} clients; "
+                + (f"write k of at most {most}" if self.k > most else f"write at most {clients} at once")
             )
         push, pull = (model if given is None else given for given in (self.push, self.pull))
         shards = Shards(job.cluster, np.arange(clients), np.array([clients]), push, pull, model)
@@ -80,7 +82,7 @@ class Federation(Strategy):
         )  # fmt: skip
         trained = Trained(shards, log, shards.link_bytes(wires, log["pushes"], log["pulls"]))
         samples = job.model.batch * self.local_steps
-        return to_run(trained, samples=samples, memory=2 * model + job.model.stored, notes=())
+        return to_run(trained, samples=samples, memory=2 * model + job.model.stored, notes=(), at_once=self.at_once)
 
 
 @register("fedavg")

@@ -80,3 +80,24 @@ class DiLoCo(LocalSGD):
 
     def memory(self, job: Job) -> float:
         return super().memory(job) + 8.0 * job.model.parameters
+
+
+@register("easgd")
+@dataclass(frozen=True)
+class EASGD(LocalSGD):
+    """Elastic averaging [1]_ in its synchronous form: takes local SGD's time, for an all_reduce of the differences.
+
+    Every `local` steps each worker moves by d = alpha (x - centre) towards the centre, and the centre, of which each
+    device holds a copy, by the sum of all d. Besides the model a device holds the centre and d.
+
+    References
+    ----------
+    .. [1] S. Zhang, A. Choromanska, Y. LeCun, "Deep learning with elastic averaging SGD", NeurIPS 2015,
+       arXiv:1412.6651
+    """
+
+    name = "easgd"
+    local: int = 10
+
+    def memory(self, job: Job) -> float:
+        return super().memory(job) + 2.0 * job.model.nbytes

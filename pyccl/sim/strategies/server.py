@@ -102,7 +102,9 @@ class ParameterServer(Strategy):
         """
         size, moved = job.cluster.size, job.model.nbytes + job.model.sparse_bytes
         if not self.colocated and self.servers >= size:
-            raise ConfigError(f"{self.servers} dedicated servers leave no worker on {size} devices")
+            raise ConfigError(
+                f"{self.servers} dedicated servers leave no worker on {size} devices; write at most {size - 1}"
+            )
         devices = np.arange(size)
         servers = devices if self.colocated else _spread(job.cluster, self.servers)
         workers = devices if self.colocated else np.setdiff1d(devices, servers)

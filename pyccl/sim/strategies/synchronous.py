@@ -40,7 +40,7 @@ class AllReduce(Strategy):
     algorithm : str
         A registered algorithm of all_reduce; its name alone names the strategy too.
     bucket : float
-        Bytes.
+        Bytes; 0: each tensor alone.
     overlap : bool
     """
 

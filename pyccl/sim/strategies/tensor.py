@@ -10,6 +10,7 @@ from pyccl.errors import ConfigError
 from pyccl.sim.barrier import run_rounds
 from pyccl.sim.buckets import CAP
 from pyccl.sim.costs import Cost, network_of
+from pyccl.sim.cuts import divisors
 from pyccl.sim.exchange import parts_of
 from pyccl.sim.job import Job, Run, Strategy
 from pyccl.sim.memory import state_bytes
@@ -34,7 +35,7 @@ class Tensor(Strategy):
     algorithm, gradients : str
         Registered algorithms of all_reduce, of activations and of gradients.
     bucket : float
-        Bytes.
+        Bytes; 0: each tensor alone.
 
     References
     ----------
@@ -51,7 +52,8 @@ class Tensor(Strategy):
     def run(self, job: Job) -> Run:
         network, model, size = network_of(job.cluster), job.model, job.cluster.size
         if self.ways < 1 or size % self.ways:
-            raise ConfigError(f"strategy tensor: ways must divide the {size} devices, got {self.ways}")
+            raise ConfigError(f"strategy tensor: ways must divide the {size} devices, got {self.ways}; "
+                              f"write tensor:{divisors(size, self.ways)}")  # fmt: skip
         near = np.arange(size, dtype=np.int64).reshape(-1, self.ways)
         across = np.ascontiguousarray(near.T)
         check("all_reduce", self.algorithm, self.ways)
