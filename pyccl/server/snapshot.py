@@ -8,6 +8,7 @@ version yet, clocks and the counts of admission are not written. The folder has 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -92,7 +93,7 @@ def _said(table: DenseTable | SparseTable) -> str:
 def _dense(endpoint: _core.ServerEndpoint, number: int, table: DenseTable, bounds: list[int]) -> dict[str, Array]:
     columns = {f"c{k}": np.empty(table.start.size, np.float32) for k in range(1 + table.optimizer.slots)}
     steps: list[tuple[int, int]] = []
-    for shard, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for shard, (begin, end) in enumerate(itertools.pairwise(bounds)):
         if begin == end:
             continue
         for column, values in enumerate(columns.values()):
@@ -165,7 +166,7 @@ def load(
 def _load_dense(endpoint: _core.ServerEndpoint, number: int, columns: dict[str, Array], bounds: list[int]) -> list[int]:
     ticket: list[int] = []
     starts, counts = columns.pop("steps").T
-    for shard, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for shard, (begin, end) in enumerate(itertools.pairwise(bounds)):
         if begin == end:
             continue
         places = np.arange(begin, end, _PIECE)
