@@ -14,9 +14,9 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from pyccl.launcher import launched_rank
+from pyccl.roll_call import LOST, children
 
 __all__ = ["main"]
 
@@ -37,7 +37,6 @@ examples:
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2)
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-_LOST = "pyccl-lost"  # the name of a supervisor whose rank was killed; Linux keeps 15 characters
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _PAUSE = 0.05  # seconds between two looks at the other ranks
 
@@ -99,29 +98,13 @@ def _wait(child: int, signals: _Signals) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def _others() -> dict[int, str]:
-    """Return the names of the processes that this one's launcher has started on this host, by pid; not of zombies."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        try:
-            name, rest = (folder / "stat").read_text().split("(", 1)[1].rsplit(") ", 1)
-        except (OSError, ValueError):
-            continue  # has ended
-        state, parent = rest.split()[:2]
-        if int(parent) == os.getppid() and state not in "ZX":
-            found[int(folder.name)] = name
-    return found
-
-
 def _outlived(signals: _Signals) -> bool:
     """Wait for the other ranks of this host; return whether one that was running has ended by itself."""
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, _LOST.encode(), 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, LOST.encode(), 0, 0, 0)
     ran: set[int] = set()
     while True:
-        others = _others()
-        running = {pid for pid, name in others.items() if name != _LOST}
+        others = children(os.getppid())
+        running = {pid for pid, name in others.items() if name != LOST and pid != os.getpid()}
         ran |= running
         if not running or signals.end is not None:
             return bool(ran - set(others))
