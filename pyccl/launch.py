@@ -14,9 +14,10 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pyccl.launcher import launched_rank
-from pyccl.roll_call import LOST, children
+from pyccl.roll_call import LOST, ancestors, children
 
 __all__ = ["main"]
 
@@ -37,6 +38,8 @@ examples:
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2)
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_SURVIVE = "-disable-auto-cleanup"
+_HYDRAS = ("mpirun", "mpiexec", "mpiexec.hydra")
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _PAUSE = 0.05  # seconds between two looks at the other ranks
 
@@ -116,6 +119,25 @@ def _name(environ: Mapping[str, str]) -> str:
     return f"process {os.getpid()}" if rank is None else f"rank {rank}"
 
 
+def _hint(environ: Mapping[str, str], proc: Path = Path("/proc")) -> str:
+    """Return which flag of mpirun lets the others go on, if it lacks that; "" also where its flags cannot be seen."""
+    if "OMPI_COMM_WORLD_RANK" in environ:
+        return "" if environ.get("OMPI_MCA_mpi_ft_enable", "0") not in ("0", "false") else "--with-ft ulfm"
+    if "PMI_RANK" not in environ:
+        return ""
+    for pid in ancestors(os.getpid(), proc):
+        words = (proc / str(pid) / "cmdline").read_text(errors="replace").split("\0")
+        if Path(words[0]).name in _HYDRAS:
+            return "" if {_SURVIVE, f"-{_SURVIVE}"} & set(words) else _SURVIVE
+    return ""
+
+
+def _tell_hint() -> None:
+    flag = _hint(os.environ)
+    if flag and LOST not in children(os.getppid()).values():  # once on each host
+        _tell(f"mpirun may end all ranks now, or with the next one that ends; mpirun {flag} lets the others go on")
+
+
 def _tell(text: str) -> None:
     os.write(2, f"pyccl.launch: {text}\n".encode())  # at once: the ranks share the stream
 
@@ -140,11 +162,13 @@ def main(arguments: Sequence[str] | None = None, flags: Sequence[str] = ()) -> i
         return code
     number = -code
     _tell(f"{who}: killed by {signal.Signals(number).name} {after}")
+    asked = signals.end is not None
+    if under_launcher and not asked:
+        _tell_hint()
     if "OMPI_COMM_WORLD_RANK" in os.environ:  # its MPI learns of deaths by this process's own
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-    asked = signals.end is not None
     return 0 if under_launcher and not asked and _outlived(signals) else 128 + number
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pyccl.launcher import find_launcher, launched_rank
 
-__all__ = ["LOST", "RollCall", "children", "named", "roll_call", "watched"]
+__all__ = ["LOST", "RollCall", "ancestors", "children", "named", "roll_call", "watched"]
 
 LOST = "pyccl-lost"  # the name of a supervisor whose rank was killed; Linux keeps 15 characters
 PAUSE = 0.2  # seconds between two looks
@@ -46,6 +46,13 @@ def children(parent: int, proc: Path = Path("/proc")) -> dict[int, str]:
         if status is not None and status[2] == parent and status[1] not in "ZX":
             found[int(folder.name)] = status[0]
     return found
+
+
+def ancestors(pid: int, proc: Path = Path("/proc")) -> Iterator[int]:
+    """Yield the parent, its parent, and so on."""
+    while (status := _stat(proc / str(pid))) is not None and status[2] > 0:
+        pid = status[2]
+        yield pid
 
 
 def named(ranks: Iterable[int]) -> str:
@@ -141,15 +148,14 @@ class RollCall:
         if environ is None or launched_rank(environ) is None:
             return pid, 0
         mine = [environ.get(name) for name in _JOB]
-        while True:
-            status = _stat(self._proc / str(pid))
-            parent = 0 if status is None else status[2]
-            above = self._environ(parent) if parent > 0 else None
+        for parent in ancestors(pid, self._proc):
+            above = self._environ(parent)
             if above is None:
-                return pid, 0
+                break
             if [above.get(name) for name in _JOB] != mine:
                 return pid, parent
             pid = parent
+        return pid, 0
 
     def _environ(self, pid: int) -> Mapping[str, str] | None:
         try:
