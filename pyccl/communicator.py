@@ -221,7 +221,7 @@ class Communicator(Ending, RegisteredMemory, Observed):
         if self._regroup is not None:
             comm = self._regroup.run(self._rebuild, Communicator.close, limit)
         else:
-            comm = regroup_mpi(self._bootstrap, self._rebuild, Communicator.close, limit)
+            comm = regroup_mpi(self._bootstrap, self._rebuild, Communicator.close, limit, self._opening.settings)
         self._shrunk = True
         return comm
 
@@ -278,7 +278,7 @@ class Communicator(Ending, RegisteredMemory, Observed):
         self._check_open()
         with self._refusing():
             mine = digests(resolve(x, "x"))
-        compare(self.all_gather(mine).reshape(self.size, -1))
+        compare(self._gather_for("check_same", mine).reshape(self.size, -1))
 
     def __repr__(self) -> str:
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"

