@@ -10,7 +10,7 @@ from types import ModuleType
 
 MODULES = (
     "pyccl", "pyccl.algorithms", "pyccl.schedule", "pyccl.cost", "pyccl.tuning", "pyccl.flight", "pyccl.config",
-    "pyccl.policy", "pyccl.sim",
+    "pyccl.policy", "pyccl.optim", "pyccl.initializers", "pyccl.sim",
 )  # fmt: skip
 TARGET = Path(__file__).parent / "generated" / "api.md"
 

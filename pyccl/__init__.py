@@ -20,24 +20,34 @@ try:
         Timeout,
     )
     from pyccl.ops import Op, premul_sum, user_op
+    from pyccl.policy import SSP, Async, BoundedDelay, FedBuff, KAsync, SoftSync, Sync
     from pyccl.registration import Registration
+    from pyccl.server import ParameterServer
     from pyccl.world import init
 except ImportError:
     if not _extension.examined():  # `python -m pyccl.doctor` is there to say what is wrong
         raise
 
 __all__ = [
+    "SSP",
+    "Async",
+    "BoundedDelay",
     "CommError",
     "Communicator",
     "ConcurrentWrite",
     "ConfigError",
     "Error",
+    "FedBuff",
+    "KAsync",
     "MismatchError",
     "Op",
+    "ParameterServer",
     "PeerAborted",
     "PeerLost",
     "Registration",
     "ServerLost",
+    "SoftSync",
+    "Sync",
     "Timeout",
     "__version__",
     "init",

@@ -6,6 +6,8 @@ from typing import Any, NoReturn, final
 import numpy as np
 import numpy.typing as npt
 
+from pyccl._core_server import ServerEndpoint as ServerEndpoint
+from pyccl._core_server import ServerMemory as ServerMemory
 from pyccl._core_simulation import PolicyRule as PolicyRule
 from pyccl._core_simulation import PolicyVerdict as PolicyVerdict
 from pyccl._core_simulation import SimDistribution as SimDistribution
@@ -23,6 +25,11 @@ from pyccl._core_simulation import sim_philox as sim_philox
 from pyccl._core_simulation import sim_replay as sim_replay
 from pyccl._core_simulation import sim_train as sim_train
 from pyccl._core_simulation import sim_uniform as sim_uniform
+from pyccl._core_sparse import SparseInitializer as SparseInitializer
+from pyccl._core_sparse import SparseTable as SparseTable
+from pyccl._core_sparse import sparse_partition as sparse_partition
+from pyccl._core_sparse import sparse_shard_of as sparse_shard_of
+from pyccl._core_sparse import sparse_sum as sparse_sum
 
 _Array = npt.NDArray[Any]
 
@@ -44,7 +51,51 @@ def kernels_supports(op: int, dtype: int) -> bool: ...
 def kernels_isa() -> str: ...
 def kernels_isas() -> list[str]: ...
 def kernels_codes() -> dict[str, dict[str, int]]: ...
+def all_finite(values: _Array, isa: str = "") -> bool: ...
+def kernels_compensate(
+    out: _Array,
+    gradient: _Array,
+    parameters: _Array,
+    backup: _Array,
+    scale: float,
+    mean_square: _Array | None = None,
+    decay: float = 0.0,
+    epsilon: float = 0.0,
+    isa: str = "",
+) -> None: ...
+def kernels_encoded_bytes(codec: str, count: int) -> int: ...
+def kernels_encode(codec: str, to: _Array, values: _Array, isa: str = "") -> None: ...
+def kernels_decode(codec: str, values: _Array, encoded: _Array, isa: str = "") -> None: ...
 def set_bfloat16(type_number: int) -> None: ...
+
+class Optimizer(_Object):
+    def __init__(
+        self,
+        method: str,
+        rate: float,
+        first: float = 0.0,
+        second: float = 0.0,
+        epsilon: float = 0.0,
+        decay: float = 0.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+    ) -> None: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def whole(self) -> bool: ...
+    def update(
+        self,
+        parameters: _Array,
+        state: Sequence[_Array],
+        gradient: _Array,
+        step: int,
+        scale: float = 1.0,
+        isa: str = "",
+    ) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
 # --- messages to other nodes
 

@@ -15,19 +15,25 @@ from pyccl import _core
 
 ROOT = Path(__file__).resolve().parents[1]
 CPP = (".cc", ".h", ".cu")
-ROOMS = ("core", "policy", "kernels", "engine", "sim", "shm", "mpi", "comm", "bindings")
-NEIGHBOURS = {"kernels": {"policy"}, "shm": {"mpi", "sim"}, "mpi": {"shm", "sim"}, "comm": {"sim"}}
+ROOMS = ("core", "policy", "kernels", "engine", "sim", "shm", "mpi", "comm", "server", "bindings")
+NEIGHBOURS = {
+    "kernels": {"policy"},
+    "shm": {"mpi", "sim"},
+    "mpi": {"shm", "sim"},
+    "comm": {"sim"},
+    "server": {"sim", "mpi", "comm"},
+}
 # A module imports only what stands before it.
 LAYERS = (
     "_extension", "_version", "errors", "_core",
     "config", "arrays", "ops", "collectives",
-    "schedule", "algorithms", "cost", "policy", "tuning", "sim", "choice",
+    "schedule", "algorithms", "cost", "policy", "optim", "initializers", "tuning", "sim", "choice",
     "checks", "calls", "same", "programs",
     "farewell", "launcher", "roll_call", "apart", "mpi_library", "mpi_bootstrap", "bootstrap", "membership", "links",
     "shared_bootstrap", "survivors", "splitting",
     "flight", "tracing", "observing", "opening",
     "methods", "ending", "operations", "point_to_point", "in_flight", "group", "explain", "runs", "registration",
-    "communicator", "world", "__init__", "bench", "launch", "trace", "doctor",
+    "communicator", "server", "world", "__init__", "bench", "launch", "trace", "doctor",
 )  # fmt: skip
 
 
@@ -101,6 +107,9 @@ def test_the_public_list_is_the_api_page() -> None:
 
 
 def test_the_stubs_name_what_the_extension_has() -> None:
-    stubs = [ast.parse((ROOT / "pyccl" / name).read_text()) for name in ("_core.pyi", "_core_simulation.pyi")]
+    stubs = [
+        ast.parse((ROOT / "pyccl" / name).read_text())
+        for name in ("_core.pyi", "_core_simulation.pyi", "_core_server.pyi", "_core_sparse.pyi")
+    ]
     named = {node.name for tree in stubs for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
     assert {name for name in named if not name.startswith("_")} == {n for n in vars(_core) if not n.startswith("_")}

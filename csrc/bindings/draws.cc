@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "core/random.h"
 #include "sim/distributions.h"
 #include "sim/draws.h"
 #include "sim/random.h"
@@ -69,7 +70,7 @@ void register_draws(py::module_& m) {
       .def(py::init(&make_distribution), "kind"_a, "a"_a = 0.0, "b"_a = 0.0, "c"_a = 0.0,
            "table"_a = std::vector<double>{})
       .def("quantile", &quantile, "u"_a);
-  m.def("sim_philox", &sim::philox, "counter"_a, "key"_a);
+  m.def("sim_philox", &philox, "counter"_a, "key"_a);
   m.def("sim_uniform", &uniform, "seed"_a, "who"_a, "iteration"_a, "stream"_a);
   m.def("sim_draw", &draw, "compute"_a, "factors"_a, "slow"_a, "enter"_a, "leave"_a, "seed"_a, "workers"_a, "first"_a,
         "count"_a);

@@ -34,6 +34,8 @@ void translate(std::exception_ptr p) {
     raise("PeerLost", py::make_tuple(e.rank, text(e.what())));
   } catch (const PeerAborted& e) {
     raise("PeerAborted", py::make_tuple(e.rank, text(e.reason), text(e.what()), e.broken));
+  } catch (const ServerLost& e) {
+    raise("ServerLost", py::make_tuple(text(e.what())));
   } catch (const MismatchError& e) {
     raise("MismatchError", py::make_tuple(text(e.what())));
   } catch (const CommError& e) {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/variant.h"
+#include "bindings/isa.h"
 
 namespace py = pybind11;
 using namespace pybind11::literals;
@@ -18,10 +18,6 @@ namespace pyccl::bindings {
 namespace {
 
 using Arrays = std::vector<py::array>;
-
-const kernels::Variant& pick(const std::string& isa) {
-  return kernels::variant_named(isa.empty() ? kernels::isa() : isa.c_str());
-}
 
 std::int64_t checked_count(const py::array& array, std::size_t item, std::int64_t count) {
   if (!(array.flags() & py::array::c_style)) throw py::value_error("arrays must be contiguous");

@@ -227,11 +227,7 @@ void Exchange::sleep(double seconds, const Batch* batch) {
     nanosleep(&pause, nullptr);
     return;
   }
-  shm::Bell& bell = node_->bell(rank_);
-  const std::uint32_t seen = bell.rings.load(std::memory_order_seq_cst);
-  bell.asleep.store(1, std::memory_order_seq_cst);
-  if (!advance() && !(batch && batch->waiting())) shm::futex_wait(bell.rings, seen, seconds);
-  bell.asleep.store(0, std::memory_order_seq_cst);
+  shm::sleep(node_->bell(rank_), seconds, [&] { return advance() || (batch && batch->waiting()); });
 }
 
 void Exchange::look_around() {

@@ -34,6 +34,8 @@ struct Unheard : std::runtime_error {
   explicit Unheard(std::vector<int> whom) : std::runtime_error("no message in time"), ranks(std::move(whom)) {}
   std::vector<int> ranks;
 };
+/// A parameter server is gone and no replica took over.
+struct ServerLost : CommError { using CommError::CommError; };
 /// A peer's process is gone.
 struct PeerLost : CommError {
   PeerLost(const std::string& what, int who) : CommError(what), rank(who) {}

@@ -9,14 +9,6 @@ namespace pyccl::kernels {
 
 namespace {
 
-const Variant& chosen() {
-  static const Variant& variant = [&]() -> const Variant& {
-    const char* name = std::getenv("PYCCL_ISA");
-    return name != nullptr && *name != '\0' ? variant_named(name) : best_variant();
-  }();
-  return variant;
-}
-
 std::string names() {
   std::string text;
   for (const Variant* variant : variants()) {
@@ -65,6 +57,14 @@ const Variant& variant_named(std::string_view name) {
   throw std::invalid_argument("PYCCL_ISA must be one of " + names() + ", got " + std::string(name));
 }
 
+const Variant& chosen_variant() {
+  static const Variant& variant = [&]() -> const Variant& {
+    const char* name = std::getenv("PYCCL_ISA");
+    return name != nullptr && *name != '\0' ? variant_named(name) : best_variant();
+  }();
+  return variant;
+}
+
 int reduce(const Variant& variant, const Reduction& how, const void* const* sources, int nsources, void* const* dests,
            int ndests, std::int64_t count, std::int64_t divisor, bool stream) {
   check(how, nsources, count, divisor);
@@ -87,15 +87,17 @@ void copy(const Variant& variant, void* dst, const void* src, std::int64_t bytes
 
 int reduce(const Reduction& how, const void* const* sources, int nsources, void* const* dests, int ndests,
            std::int64_t count, std::int64_t divisor, bool stream) {
-  return reduce(chosen(), how, sources, nsources, dests, ndests, count, divisor, stream);
+  return reduce(chosen_variant(), how, sources, nsources, dests, ndests, count, divisor, stream);
 }
 
 void scale(DataType dtype, void* dst, const void* src, std::int64_t count, double factor) {
-  scale(chosen(), dtype, dst, src, count, factor);
+  scale(chosen_variant(), dtype, dst, src, count, factor);
 }
 
-void copy(void* dst, const void* src, std::int64_t bytes, bool stream) { copy(chosen(), dst, src, bytes, stream); }
+void copy(void* dst, const void* src, std::int64_t bytes, bool stream) {
+  copy(chosen_variant(), dst, src, bytes, stream);
+}
 
-const char* isa() { return chosen().name; }
+const char* isa() { return chosen_variant().name; }
 
 }  // namespace pyccl::kernels

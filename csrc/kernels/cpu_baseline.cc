@@ -24,6 +24,7 @@ inline void stream_fence() {}
 }  // namespace
 
 extern const Variant kVariant;
-constinit const Variant kVariant{"baseline", available, reduce_job, scale_elements, stream_copy};
+constinit const Variant kVariant{"baseline", available,  reduce_job,     scale_elements, stream_copy,
+                                 update_job, all_finite, compensate_job, encode_job,     decode_job};
 
 }  // namespace pyccl::kernels::baseline

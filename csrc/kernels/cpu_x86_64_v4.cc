@@ -38,7 +38,8 @@ template <class V> [[gnu::always_inline]] inline void stream_store(char* to, V v
 
 }  // namespace
 
-constinit const Variant kVariant{"x86-64-v4", available, reduce_job, scale_elements, stream_copy};
+constinit const Variant kVariant{"x86-64-v4", available,  reduce_job,     scale_elements, stream_copy,
+                                 update_job,  all_finite, compensate_job, encode_job,     decode_job};
 
 }  // namespace pyccl::kernels::x86_64_v4
 

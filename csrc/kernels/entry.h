@@ -1,6 +1,8 @@
 // From a run-time Reduction to the loops. Textual, see ops.h.
 
 #include "kernels/loops.h"
+#include "kernels/update_loops.h"
+#include "kernels/codec_loops.h"
 
 /// Copies `count` lanes into the accumulator. The lanes past `count` up to a whole vector are zero.
 template <class E> void fill(typename E::V* accumulator, const char* source, std::int64_t count) {

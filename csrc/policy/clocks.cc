@@ -14,6 +14,8 @@ class ClockRule final : public Rule {
     for (int worker = 0; worker < workers; ++worker) clocks_.enter(0);
   }
 
+  std::unique_ptr<Rule> clone() const override { return std::make_unique<ClockRule>(*this); }
+
  private:
   bool open(int worker) const override { return clocks_.least() >= at(worker).clock - staleness_; }
 

@@ -14,6 +14,8 @@ class FreeRule final : public Rule {
     if (waits) oldest_.assign(static_cast<std::size_t>(workers), 0);
   }
 
+  std::unique_ptr<Rule> clone() const override { return std::make_unique<FreeRule>(*this); }
+
  private:
   // If all others at work were applied first, the oldest gradient would be as stale as it can become, now and whatever
   // comes: a push moves one worker from those at work to the versions made.

@@ -23,6 +23,8 @@ class QuorumRule final : public Rule {
 
   bool outdated(int worker) const override { return setting_.labelled && at(worker).read != version_; }
 
+  std::unique_ptr<Rule> clone() const override { return std::make_unique<QuorumRule>(*this); }
+
  private:
   bool open(int worker) const override { return !setting_.waits || !has_given(worker); }
 

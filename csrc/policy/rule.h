@@ -28,6 +28,7 @@ class Rule {
 
   explicit Rule(int workers);
   virtual ~Rule() = default;
+  virtual std::unique_ptr<Rule> clone() const = 0;
 
   /// True: `worker` may begin. False: it will be among the released of a later call.
   bool request(int worker);

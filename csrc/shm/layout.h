@@ -7,6 +7,7 @@
 #include "engine/fingerprint.h"
 #include "engine/transfer.h"
 #include "engine/transport.h"
+#include "shm/bell.h"
 #include "shm/outage.h"
 
 namespace pyccl::shm {
@@ -60,12 +61,6 @@ struct alignas(4096) Mailbox {
   SendLine send;
   ReceiveLine receive;
   alignas(4096) char pieces[2][kPiece];
-};
-
-/// Where a rank sleeps when any of several messages may be the next to move.
-struct alignas(64) Bell {
-  std::atomic<std::uint32_t> rings;   // a futex word, written by all ranks
-  std::atomic<std::uint32_t> asleep;  // written by its owner
 };
 
 /// Written by all ranks.

@@ -6,14 +6,6 @@
 
 namespace pyccl::shm {
 
-/// Wakes `bell`'s owner if it sleeps. Call after a sequentially consistent store: either this sees the sleeper, or the
-/// sleeper's last look sees the store.
-inline void ring(Bell& bell) {
-  if (bell.asleep.load(std::memory_order_seq_cst) == 0) return;
-  bell.rings.fetch_add(1, std::memory_order_seq_cst);
-  futex_wake_all(bell.rings);
-}
-
 /// Copies the data into the mailbox, short messages beside the envelope, others in pieces of which two are under way.
 class MailboxSend final : public Transfer {
  public:

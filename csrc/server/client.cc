@@ -1,0 +1,253 @@
+#include "server/client.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+#include "engine/deadline.h"
+
+namespace pyccl::server {
+namespace {
+
+constexpr double kLook = 0.05;
+
+}  // namespace
+
+Client::Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own)
+    : group_(std::move(group)), timeout_(timeout), poll_(std::move(poll)), own_(std::move(own)) {
+  const auto shards = static_cast<std::size_t>(group_->shards());
+  for (int server = 0; server < group_->servers(); ++server) {
+    outlets_.emplace_back(group_->requests(server, group_->own_client()));
+    owners_.push_back(server);
+  }
+  dead_.assign(shards, false);
+  issued_.assign(shards, 0);
+  done_.assign(shards, 0);
+  rows_.resize(shards);
+}
+
+void Client::add_dense(int table, std::string name, std::vector<std::int64_t> bounds, int slots) {
+  if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
+  tables_.push_back({std::move(name), std::move(bounds), 0, slots, {}});
+}
+
+void Client::add_sparse(int table, std::string name, std::int64_t dim) {
+  if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
+  tables_.push_back({std::move(name), {}, dim, 0, {}});
+}
+
+std::vector<int> Client::shards_of(const TableInfo& table) const {
+  std::vector<int> shards;
+  for (int shard = 0; shard < group_->shards(); ++shard) {
+    const auto i = static_cast<std::size_t>(shard);
+    if (table.bounds.empty() || table.bounds[i] < table.bounds[i + 1]) shards.push_back(shard);
+  }
+  return shards;
+}
+
+void Client::check_owned(const std::vector<int>& shards) const {
+  std::string lost;
+  for (const int shard : shards) {
+    if (owners_[static_cast<std::size_t>(shard)] < 0) lost += (lost.empty() ? "" : ", ") + std::to_string(shard);
+  }
+  if (lost.empty()) return;
+  throw ServerLost(
+      "shard(s) " + lost + " of " + std::to_string(group_->shards()) + " of the parameter server are gone: " +
+      "their servers have died, and no replica holds them (replicas=" + std::to_string(group_->replicas()) + ")");
+}
+
+Record* Client::reserve(int shard, Kind kind, int table, std::int64_t payload) {
+  check_owned({shard});
+  const int owner = owners_[static_cast<std::size_t>(shard)];
+  Record* record = outlets_[static_cast<std::size_t>(owner)].reserve(record_bytes(payload));
+  if (record == nullptr) return nullptr;
+  std::uint64_t& issued = issued_[static_cast<std::size_t>(shard)];
+  record->kind = kind;
+  record->shard = static_cast<std::uint16_t>(shard);
+  record->table = table;
+  record->client = group_->own_client();
+  record->sequence = kind == Kind::PullRows ? issued : ++issued;
+  return record;
+}
+
+void Client::publish(Record& record) {
+  const int owner = owners_[record.shard];
+  outlets_[static_cast<std::size_t>(owner)].publish(record);
+  shm::ring(group_->line(group_->rank_of(owner)).server);
+}
+
+void Client::check_working(const std::string& what) const {
+  if (finished_) throw CommError(what + ": this worker has finished");
+}
+
+Record& Client::make_room(int shard, Kind kind, int table, std::int64_t payload, const std::string& what) {
+  Record* record = nullptr;
+  request(what, [&] { return (record = reserve(shard, kind, table, payload)) != nullptr; });
+  return *record;
+}
+
+Ticket Client::tell_all(Kind kind, const std::string& what) {
+  for (int shard = 0; shard < group_->shards(); ++shard) {
+    if (owners_[static_cast<std::size_t>(shard)] >= 0) publish(make_room(shard, kind, -1, 0, what));
+  }
+  return issued_;
+}
+
+Ticket Client::clock() {
+  const std::lock_guard lock(mutex_);
+  check_working("clock()");
+  return tell_all(Kind::Clock, "clock()");
+}
+
+void Client::leave() {
+  const std::lock_guard lock(mutex_);
+  if (std::exchange(finished_, true)) return;
+  broken_.clear();  // whatever has happened, nobody is to wait for this client
+  const Ticket ticket = tell_all(Kind::Leave, "close()");
+  drive("close()", timeout_, [&] { return reached(ticket); });
+}
+
+bool Client::reached(const Ticket& ticket) const {
+  for (std::size_t i = 0; i < ticket.size(); ++i) {
+    if (owners_[i] >= 0 && done_[i] < ticket[i]) return false;
+  }
+  return true;
+}
+
+bool Client::done(const Ticket& ticket) {
+  const std::lock_guard lock(mutex_);
+  advance();
+  return reached(ticket);
+}
+
+void Client::wait(const Ticket& ticket, double timeout) {
+  const std::lock_guard lock(mutex_);
+  drive("wait()", timeout, [&] { return reached(ticket); });
+  std::vector<int> asked;
+  for (std::size_t i = 0; i < ticket.size(); ++i) {
+    if (done_[i] < ticket[i]) asked.push_back(static_cast<int>(i));
+  }
+  check_owned(asked);
+}
+
+Client::Seen Client::seen(int table) {
+  const std::lock_guard lock(mutex_);
+  advance();
+  return info(table).seen;
+}
+
+/// Takes in an answer.
+void Client::land(const Record& record) {
+  const std::size_t shard = record.shard;
+  if (record.status == Status::Refused) {
+    refused_ = "a server has refused request " + std::to_string(record.sequence) + " to shard " + std::to_string(shard);
+  }
+  if (record.kind == Kind::PullRows) {
+    if (rows_[shard].empty()) return;  // nobody waits any more
+    const Rows rows = rows_[shard].front();
+    rows_[shard].pop_front();
+    std::memcpy(rows.out, record.payload() + static_cast<std::int64_t>(record.count) * 8,
+                static_cast<std::size_t>(rows.bytes));
+    return;
+  }
+  done_[shard] = std::max(done_[shard], record.sequence);
+  if ((record.kind != Kind::Push && record.kind != Kind::PushRows) || !record.last()) return;
+  Seen& seen = info(record.table).seen;
+  const auto bin = static_cast<std::size_t>(std::clamp<std::int64_t>(record.version, 0, 1023));
+  if (seen.staleness.size() <= bin) seen.staleness.resize(bin + 1);
+  ++seen.staleness[bin];
+  ++(record.fate == policy::Fate::Dropped ? seen.dropped : seen.applied);
+}
+
+/// What a dead server has not done is asked of its successor.
+void Client::follow_owners() {
+  for (int server = 0; server < group_->servers(); ++server) {
+    const auto index = static_cast<std::size_t>(server);
+    if (dead_[index] || group_->lives(group_->rank_of(server))) continue;
+    dead_[index] = true;
+    while (const Record* record = outlets_[index].reap()) land(*record);
+    for (std::size_t shard = 0; shard < owners_.size(); ++shard) {
+      if (owners_[shard] == server) owners_[shard] = group_->owner(static_cast<int>(shard));
+    }
+    for (std::string& bytes : outlets_[index].recover()) {
+      const std::size_t shard = reinterpret_cast<const Record*>(bytes.data())->shard;
+      if (owners_[shard] >= 0) outlets_[static_cast<std::size_t>(owners_[shard])].send_again(std::move(bytes));
+      else rows_[shard].clear();
+    }
+  }
+}
+
+bool Client::advance() {
+  follow_owners();
+  bool moved = false;
+  for (std::size_t server = 0; server < outlets_.size(); ++server) {
+    if (dead_[server]) continue;
+    if (outlets_[server].flush()) {
+      moved = true;
+      shm::ring(group_->line(group_->rank_of(static_cast<int>(server))).server);
+    }
+    while (const Record* record = outlets_[server].reap()) {
+      land(*record);
+      moved = true;
+    }
+  }
+  if (!refused_.empty()) throw Error(std::exchange(refused_, ""));
+  return moved;
+}
+
+/// Requests that were cut short cannot be taken up again, and their arrays must not be written any more.
+void Client::give_up(const std::string& why) {
+  if (broken_.empty()) broken_ = why;
+  for (auto& waiting : rows_) waiting.clear();
+}
+
+void Client::request(const std::string& what, const std::function<bool()>& ready) {
+  if (!broken_.empty()) throw CommError("this client of the parameter server cannot go on: " + broken_);
+  try {
+    drive(what, timeout_, ready);
+  } catch (const std::exception& error) {
+    give_up(error.what());
+    throw;
+  }
+}
+
+void Client::drive(const std::string& what, double timeout, const std::function<bool()>& ready) {
+  advance();
+  if (ready()) return;
+  const double begun = monotonic_seconds();
+  double looked = begun;
+  const auto& policy = group_->policy();
+  const int looks = policy.crowded ? policy.yields : 200;
+  shm::Bell& bell = group_->line(group_->rank()).client;
+  for (int idle = 0;;) {
+    const bool moved = advance() | (own_ && own_->help());
+    if (ready()) return;
+    if (moved) idle = 0;
+    else if (++idle < looks) sched_yield();
+    else shm::sleep(bell, own_ ? 0.001 : kLook, [&] { return advance() || ready(); });
+    const double now = monotonic_seconds();
+    if (now - looked < kLook) continue;
+    looked = now;
+    group_->look();
+    if (poll_) poll_();
+    if (now - begun > timeout) time_out(what, timeout);
+  }
+}
+
+void Client::time_out(const std::string& what, double timeout) const {
+  std::string waits;
+  std::vector<int> ranks;
+  for (std::size_t shard = 0; shard < owners_.size(); ++shard) {
+    if (owners_[shard] < 0 || done_[shard] >= issued_[shard]) continue;
+    waits += (waits.empty() ? "" : ", ") + ("shard " + std::to_string(shard) + " on " + group_->name(owners_[shard]));
+    ranks.push_back(group_->rank_of(owners_[shard]));
+  }
+  throw Timeout(
+      what + " timed out after " + format_seconds(timeout) + ": no answer for " + (waits.empty() ? "anything" : waits),
+      ranks);
+}
+
+}  // namespace pyccl::server

@@ -1,0 +1,111 @@
+// A worker's side: cuts gradients into records, sends them to the owners of their shards, and finds new owners when
+// those die.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "server/dense.h"
+#include "server/group.h"
+#include "server/outlet.h"
+#include "server/service.h"
+
+namespace pyccl::server {
+
+/// What was asked, until it is done: of each shard the number of the last request.
+using Ticket = std::vector<std::uint64_t>;
+
+class Client {
+ public:
+  /// `poll` is called in every wait, at least every 50 ms, and may throw; `own` is the server of this process, if any.
+  Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own);
+
+  /// A dense table: shard i has its elements [bounds[i], bounds[i + 1]).
+  void add_dense(int table, std::string name, std::vector<std::int64_t> bounds, int slots);
+  void add_sparse(int table, std::string name, std::int64_t dim);
+
+  /// Returns when the gradient has been handed over; the ticket is done when it is on all replicas.
+  Ticket push(int table, const float* gradient);
+  /// Waits until the rule lets this client begin, and copies the parameters.
+  void pull(int table, float* out);
+  /// Unique ids, ordered by shard: shard i has [bounds[i], bounds[i + 1]) of them.
+  Ticket push_rows(int table, const std::int64_t* ids, const float* rows, const std::vector<std::int64_t>& bounds);
+  void pull_rows(int table, const std::int64_t* ids, float* out, const std::vector<std::int64_t>& bounds);
+  /// Copies a shard's parameters (column 0) or a slot of its optimiser's state, and how often each piece was updated.
+  void read(int table, int shard, int column, float* out, std::int64_t* steps);
+  /// Overwrites the same.
+  Ticket load(int table, int shard, int column, const float* values, const std::int64_t* steps);
+  Ticket clock();
+  /// Pushes nothing any more; nobody waits for it, and it waits for nobody. Done on all replicas.
+  void leave();
+
+  bool done(const Ticket& ticket);
+  void wait(const Ticket& ticket, double timeout);
+  void set_timeout(double seconds) { timeout_ = seconds; }
+
+  struct Seen {
+    std::vector<std::int64_t> staleness;  // histogram over (push, shard)
+    std::int64_t applied = 0, dropped = 0;
+  };
+  Seen seen(int table);
+
+ private:
+  struct TableInfo {
+    std::string name;
+    std::vector<std::int64_t> bounds;
+    std::int64_t dim = 0;  // of a sparse table
+    int slots = 0;         // of a dense table's optimiser
+    Seen seen;
+  };
+  struct Rows {  // where the answer of a PullRows goes
+    float* out;
+    std::int64_t bytes;
+  };
+
+  TableInfo& info(int table) { return tables_.at(static_cast<std::size_t>(table)); }
+  std::vector<int> shards_of(const TableInfo& table) const;
+  /// A record for the owner of a shard; null if there is no room now.
+  Record* reserve(int shard, Kind kind, int table, std::int64_t payload);
+  void publish(Record& record);
+  /// Reserves, waiting for room.
+  Record& make_room(int shard, Kind kind, int table, std::int64_t payload, const std::string& what);
+  void begin(const std::vector<int>& shards, int table, const std::string& what);
+  void check_working(const std::string& what) const;
+  Ticket tell_all(Kind kind, const std::string& what);
+  bool send_piece(const TableInfo& info, int table, int shard, std::int64_t piece, const float* gradient);
+  DenseMemory memory(int table, int shard) const;
+  bool read_shard(int table, int shard, int column, float* out, std::int64_t* steps = nullptr) const;
+
+  bool advance();
+  void land(const Record& record);
+  void follow_owners();
+  void give_up(const std::string& why);
+  /// Returns when `ready()`; serves this process's own shards meanwhile.
+  void drive(const std::string& what, double timeout, const std::function<bool()>& ready);
+  /// The same, for a request: one that is cut short ends this client.
+  void request(const std::string& what, const std::function<bool()>& ready);
+  [[noreturn]] void time_out(const std::string& what, double timeout) const;
+  void check_owned(const std::vector<int>& shards) const;
+  bool reached(const Ticket& ticket) const;
+
+  std::shared_ptr<Group> group_;
+  double timeout_;
+  std::function<void()> poll_;
+  std::shared_ptr<Service> own_;
+  std::vector<TableInfo> tables_;
+  std::vector<Outlet> outlets_;         // by server
+  std::vector<int> owners_;             // by shard, as this client knows them; -1: lost
+  std::vector<bool> dead_;              // servers
+  Ticket issued_, done_;                // by shard
+  std::vector<std::deque<Rows>> rows_;  // by shard, in the order of their requests
+  std::string refused_, broken_;
+  bool finished_ = false;
+  std::mutex mutex_;
+};
+
+}  // namespace pyccl::server

@@ -1,0 +1,91 @@
+#include "server/dense.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace pyccl::server {
+
+std::int64_t DenseMemory::length(std::int64_t piece) const {
+  return std::min(kPieceElements, count_ - piece * kPieceElements);
+}
+
+bool DenseMemory::read(std::int64_t piece, int from, float* out, std::int64_t* made) const {
+  const std::uint32_t before = guard(piece).load(std::memory_order_acquire);
+  if (before % 2 != 0) return false;
+  std::memcpy(out, column(from) + begin(piece), static_cast<std::size_t>(length(piece)) * 4);
+  if (made != nullptr) *made = steps(piece);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return guard(piece).load(std::memory_order_relaxed) == before;
+}
+
+DenseMemory::Writing::Writing(const DenseMemory& memory, std::int64_t first, std::int64_t last)
+    : memory_(memory), first_(first), last_(last) {
+  for (std::int64_t piece = first; piece < last; ++piece) {
+    const std::uint32_t guard = memory.guard(piece).load(std::memory_order_relaxed);
+    memory.guard(piece).store(guard + 1, std::memory_order_relaxed);
+  }
+  std::atomic_thread_fence(std::memory_order_release);
+}
+
+DenseMemory::Writing::~Writing() {
+  for (std::int64_t piece = first_; piece < last_; ++piece)
+    memory_.guard(piece).fetch_add(1, std::memory_order_release);
+}
+
+DenseStorage::DenseStorage(DenseMemory memory, const kernels::Optimizer& optimizer, int clients)
+    : memory_(memory), optimizer_(optimizer), held_(static_cast<std::size_t>(clients)) {}
+
+bool DenseStorage::accepts(const Record& r) const {
+  const std::int64_t pieces = DenseMemory::pieces(memory_.count());
+  const bool fits = r.pieces == pieces && r.piece >= 0 && r.piece < pieces && r.count == memory_.length(r.piece);
+  if (r.kind == Kind::Load) return fits && r.column >= 0 && r.column <= memory_.slots();
+  return r.kind == Kind::Push && fits && r.wire == DataType::F32;
+}
+
+void DenseStorage::update(std::int64_t begin, std::int64_t count, const float* gradient, float scale) {
+  float* state[8];
+  for (int slot = 0; slot < memory_.slots(); ++slot) state[slot] = memory_.column(1 + slot) + begin;
+  const std::int64_t first = begin / kPieceElements, last = DenseMemory::pieces(begin + count);
+  const DenseMemory::Writing writing(memory_, first, last);
+  for (std::int64_t piece = first; piece < last; ++piece) ++memory_.steps(piece);
+  kernels::update(optimizer_, memory_.column(0) + begin, state, gradient, count, scale, memory_.steps(first));
+}
+
+void DenseStorage::load(const Record& piece) {
+  const DenseMemory::Writing writing(memory_, piece.piece, piece.piece + 1);
+  memory_.steps(piece.piece) = piece.version;
+  std::memcpy(memory_.column(piece.column) + memory_.begin(piece.piece), piece.payload(),
+              static_cast<std::size_t>(piece.count) * 4);
+}
+
+void DenseStorage::apply(const Record& piece, const char* payload, float scale) {
+  update(memory_.begin(piece.piece), piece.count, reinterpret_cast<const float*>(payload), scale);
+}
+
+void DenseStorage::hold(const Record& piece) {
+  auto& held = held_[static_cast<std::size_t>(piece.client)];
+  held.resize(static_cast<std::size_t>(memory_.count()));
+  std::memcpy(held.data() + memory_.begin(piece.piece), piece.payload(), static_cast<std::size_t>(piece.count) * 4);
+}
+
+void DenseStorage::add(int client, float weight) {
+  const auto& held = held_[static_cast<std::size_t>(client)];
+  sum_.resize(held.size());
+  for (std::size_t i = 0; i < held.size(); ++i) sum_[i] += weight * held[i];
+}
+
+void DenseStorage::commit(float scale) {
+  const std::int64_t stride =
+      kernels::whole(optimizer_.method) ? std::max<std::int64_t>(1, memory_.count()) : kPieceElements;
+  for (std::int64_t begin = 0; begin < memory_.count(); begin += stride)
+    update(begin, std::min(stride, memory_.count() - begin), sum_.data() + begin, scale);
+  std::fill(sum_.begin(), sum_.end(), 0.0F);
+}
+
+std::int64_t DenseStorage::bytes() const {
+  std::int64_t floats = static_cast<std::int64_t>(sum_.size());
+  for (const auto& held : held_) floats += static_cast<std::int64_t>(held.size());
+  return DenseMemory::bytes(memory_.count(), memory_.slots()) + 4 * floats;
+}
+
+}  // namespace pyccl::server

@@ -1,0 +1,86 @@
+// A shard of a dense table.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "core/buffer.h"
+#include "kernels/updates.h"
+#include "server/storage.h"
+
+namespace pyccl::server {
+
+/// float32 parameters and their optimiser's state in shared memory. Of each piece a counter is odd while its server
+/// writes it, so that others read without asking.
+class DenseMemory {
+ public:
+  static std::int64_t pieces(std::int64_t count) { return (count + kPieceElements - 1) / kPieceElements; }
+  static std::int64_t bytes(std::int64_t count, int slots) {
+    return head(count) + (1 + slots) * round_up(count * 4, 64);
+  }
+
+  DenseMemory() = default;
+  DenseMemory(char* base, std::int64_t count, int slots) : base_(base), count_(count), slots_(slots) {}
+
+  std::int64_t count() const { return count_; }
+  int slots() const { return slots_; }
+  std::int64_t begin(std::int64_t piece) const { return piece * kPieceElements; }
+  std::int64_t length(std::int64_t piece) const;
+  /// The parameters, then the optimiser's state, slot by slot.
+  float* column(int column) const {
+    return reinterpret_cast<float*>(base_ + head(count_) + column * round_up(count_ * 4, 64));
+  }
+  /// How often each piece has been updated.
+  std::int64_t& steps(std::int64_t piece) const { return reinterpret_cast<std::int64_t*>(base_)[piece]; }
+  std::atomic<std::uint32_t>& guard(std::int64_t piece) const {
+    return reinterpret_cast<std::atomic<std::uint32_t>*>(base_ + pieces(count_) * 8)[piece];
+  }
+  /// Copies a piece of a column, and tells its steps; false if it was being written.
+  bool read(std::int64_t piece, int column, float* out, std::int64_t* steps = nullptr) const;
+
+  /// Odd from its construction on, even after its end.
+  class Writing {
+   public:
+    Writing(const DenseMemory& memory, std::int64_t first, std::int64_t last);
+    ~Writing();
+    Writing(const Writing&) = delete;
+    Writing& operator=(const Writing&) = delete;
+
+   private:
+    const DenseMemory& memory_;
+    std::int64_t first_, last_;
+  };
+
+ private:
+  static std::int64_t head(std::int64_t count) { return round_up(pieces(count) * 12, 64); }
+  char* base_ = nullptr;
+  std::int64_t count_ = 0;
+  int slots_ = 0;
+};
+
+class DenseStorage final : public Storage {
+ public:
+  /// `memory` holds the initial parameters already.
+  DenseStorage(DenseMemory memory, const kernels::Optimizer& optimizer, int clients);
+
+  void apply(const Record& piece, const char* payload, float scale) override;
+  void hold(const Record& piece) override;
+  void discard(int) override {}
+  void add(int client, float weight) override;
+  void commit(float scale) override;
+  void load(const Record& piece) override;
+  void read(Record&) override {}
+  bool accepts(const Record& record) const override;
+  std::int64_t bytes() const override;
+
+ private:
+  void update(std::int64_t begin, std::int64_t count, const float* gradient, float scale);
+
+  DenseMemory memory_;
+  kernels::Optimizer optimizer_;
+  std::vector<std::vector<float>> held_;  // by client; made when first used
+  std::vector<float> sum_;
+};
+
+}  // namespace pyccl::server

@@ -1,0 +1,43 @@
+// What one rank has of a parameter server: its client, its server, or both.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/client.h"
+#include "server/service.h"
+
+namespace pyccl::server {
+
+struct TableSpec {
+  std::string name;
+  Flow flow = Flow::Immediate;
+  bool mean = false;  // a version is the mean of its gradients
+  kernels::Optimizer optimizer;
+  const policy::Rule* rule = nullptr;  // as it is before the first request; copied
+};
+
+class Endpoint {
+ public:
+  Endpoint(Setup setup, int requests, const std::vector<int>& heaps, double timeout, std::function<void()> poll);
+
+  const Group& group() const { return *group_; }
+  /// Throws std::logic_error if this rank is none.
+  Client& client();
+  Service* service() { return service_.get(); }
+
+  /// The same on every rank, in the same order. `initial` is the whole table.
+  void add_dense(const TableSpec& spec, const std::vector<std::int64_t>& bounds, const float* initial);
+  /// Starts the server; all ranks have all tables that exist so far.
+  void start();
+
+ private:
+  std::shared_ptr<Group> group_;
+  std::shared_ptr<Service> service_;
+  std::unique_ptr<Client> client_;
+  int tables_ = 0;
+  std::int64_t used_ = 0;  // of this server's heap
+};
+
+}  // namespace pyccl::server

@@ -1,0 +1,141 @@
+// What a server does with the records that come.
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "server/service.h"
+
+namespace pyccl::server {
+
+/// Applies a record here and passes it on; false if the replica has no room for it now.
+bool Service::commit(Record& record) {
+  Shard& here = shard(record.shard);
+  if (successor(record.shard) < 0) {
+    here.apply(record);
+    return true;
+  }
+  Record* copy = reserve(record.shard, record.bytes);
+  if (copy == nullptr) return false;
+  std::memcpy(static_cast<void*>(copy), &record, record.bytes);
+  here.apply(record);
+  copy->log = record.log;
+  publish(*copy);
+  return true;
+}
+
+bool Service::follow(Reader& predecessor) {
+  bool moved = false;
+  while (Record* record = predecessor.peek()) {
+    const int number = record->shard;
+    const std::uint64_t log = record->log, here = shard(number).log();
+    if (log > here + 1) throw std::runtime_error("a replica misses changes of shard " + std::to_string(number));
+    if (log == here + 1 && !commit(*record)) break;
+    predecessor.take(number, log);
+    moved = true;
+  }
+  return moved;
+}
+
+bool Service::serve(int client) {
+  bool moved = false;
+  Reader& reader = clients_[static_cast<std::size_t>(client)];
+  while (Record* record = reader.peek()) {
+    if (!take(client, *record)) break;
+    moved = true;
+  }
+  return moved;
+}
+
+/// Handles a client's next record; false if its turn has not come.
+bool Service::take(int client, Record& record) {
+  Reader& reader = clients_[static_cast<std::size_t>(client)];
+  const int number = record.shard;
+  Counters& mine = group_->counters(me_);
+  if (number >= group_->shards() || record.client != client || group_->owner(number) != me_) {
+    record.status = Status::Refused;
+    reader.take(0, 0);
+    return true;
+  }
+  if (!owns(number) || !caught_up()) return false;
+  Shard& here = shard(number);
+  if (record.sequence <= here.done(client) && record.kind != Kind::PullRows) {
+    if (record.kind == Kind::Begin) record.version = here.table(record.table)->begin(client);
+    mine.duplicates.fetch_add(1, std::memory_order_relaxed);
+    reader.take(number, here.log());
+    return true;
+  }
+  if (record.sequence != here.done(client) + (record.kind == Kind::PullRows ? 0 : 1) || !here.accepts(record)) {
+    record.status = Status::Refused;
+    reader.take(0, 0);
+    return true;
+  }
+  const std::uint32_t bytes = record.bytes;
+  if (here.averaged(record)) {
+    if (!gather(number, record)) return false;
+  } else {
+    if (!here.ready(record)) return false;
+    if (record.kind == Kind::PullRows) here.apply(record);
+    else if (!commit(record)) return false;
+    reader.take(number, here.log());
+  }
+  mine.requests.fetch_add(1, std::memory_order_relaxed);
+  mine.bytes.fetch_add(bytes, std::memory_order_relaxed);
+  return true;
+}
+
+/// Applies a piece's mean once all clients have sent theirs, in the order of their ranks.
+bool Service::gather(int number, const Record& head) {
+  Shard& here = shard(number);
+  std::vector<Record*> pieces;
+  std::vector<const void*> sources;
+  const std::vector<int> clients = here.active();
+  for (const int client : clients) {
+    Record* piece = clients_[static_cast<std::size_t>(client)].peek();
+    if (piece == nullptr || piece->kind != Kind::Push || piece->shard != number || piece->table != head.table ||
+        piece->piece != head.piece || piece->sequence != here.done(client) + 1 || !here.accepts(*piece))
+      return false;
+    pieces.push_back(piece);
+    sources.push_back(piece->payload());
+  }
+  const auto named = static_cast<std::int64_t>(clients.size() * sizeof(Contributor));
+  const std::uint32_t bytes = record_bytes(named + 4 * head.count);
+  const bool replicated = successor(number) >= 0;
+  scratch_.resize((bytes + sizeof(Record) - 1) / sizeof(Record));
+  Record* step = replicated ? reserve(number, bytes) : scratch_.data();
+  if (step == nullptr) return false;
+  *step = head;
+  step->bytes = bytes;
+  step->kind = Kind::Step;
+  step->client = static_cast<std::int32_t>(clients.size());
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    const Contributor one{pieces[i]->sequence, clients[i]};
+    std::memcpy(step->payload() + i * sizeof one, &one, sizeof one);
+  }
+  void* mean = step->payload() + named;
+  kernels::reduce({DataType::F32, OpKind::Avg}, sources.data(), static_cast<int>(sources.size()), &mean, 1, head.count,
+                  static_cast<std::int64_t>(sources.size()));
+  here.apply(*step);
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    pieces[i]->fate = policy::Fate::Applied;
+    clients_[static_cast<std::size_t>(clients[i])].take(number, step->log);
+  }
+  if (replicated) publish(*step);
+  return true;
+}
+
+/// Ends what a dead client has not: nobody waits for it any more. What it has sent is done as far as it could be.
+void Service::bury(int client) {
+  for (int number = 0; number < group_->shards(); ++number) {
+    if (!owns(number) || !caught_up() || shard(number).gone(client)) continue;
+    Record leave;
+    leave.kind = Kind::Leave;
+    leave.shard = static_cast<std::uint16_t>(number);
+    leave.client = client;
+    leave.sequence = shard(number).done(client) + 1;
+    commit(leave);
+  }
+}
+
+}  // namespace pyccl::server

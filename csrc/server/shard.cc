@@ -1,0 +1,82 @@
+#include "server/shard.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace pyccl::server {
+
+Table* Shard::table(int number) const {
+  const auto found = tables_.find(number);
+  return found == tables_.end() ? nullptr : found->second.get();
+}
+
+std::vector<int> Shard::active() const {
+  std::vector<int> clients;
+  for (std::size_t client = 0; client < gone_.size(); ++client) {
+    if (!gone_[client]) clients.push_back(static_cast<int>(client));
+  }
+  return clients;
+}
+
+bool Shard::accepts(const Record& record) const {
+  if (record.client < 0 || record.client >= static_cast<int>(gone_.size())) return false;
+  if (gone(record.client) && record.kind != Kind::PullRows) return false;
+  if (record.kind == Kind::Clock || record.kind == Kind::Leave) return true;
+  const Table* found = table(record.table);
+  if (found == nullptr) return false;
+  return record.kind == Kind::Begin || found->storage().accepts(record);
+}
+
+bool Shard::averaged(const Record& record) const {
+  const Table* found = table(record.table);
+  return record.kind == Kind::Push && found != nullptr && found->flow() == Flow::Averaged;
+}
+
+bool Shard::ready(const Record& record) {
+  if (record.kind == Kind::Clock) {
+    return std::all_of(tables_.begin(), tables_.end(), [&](const auto& entry) {
+      return entry.second->flow() != Flow::Clocked || entry.second->open(record.client);
+    });
+  }
+  if (record.kind == Kind::Begin || record.kind == Kind::Push || record.kind == Kind::PushRows)
+    return table(record.table)->open(record.client);
+  return true;
+}
+
+void Shard::apply(Record& record) {
+  if (record.kind == Kind::PullRows) return table(record.table)->storage().read(record);
+  record.log = ++log_;
+  if (record.kind == Kind::Step) return step(record);
+  const int client = record.client;
+  done_[static_cast<std::size_t>(client)] = record.sequence;
+  switch (record.kind) {
+    case Kind::Begin: record.version = table(record.table)->begin(client); break;
+    case Kind::Push:
+    case Kind::PushRows: table(record.table)->push(record); break;
+    case Kind::Load: table(record.table)->storage().load(record); break;
+    case Kind::Clock:
+      for (auto& [number, made] : tables_) {
+        if (made->flow() == Flow::Clocked) made->clock(client);
+      }
+      break;
+    case Kind::Leave:
+      gone_[static_cast<std::size_t>(client)] = true;
+      for (auto& [number, made] : tables_) made->leave(client);
+      break;
+    default: break;
+  }
+}
+
+void Shard::step(const Record& record) {
+  std::vector<Contributor> contributors(static_cast<std::size_t>(record.client));
+  const std::size_t bytes = contributors.size() * sizeof(Contributor);
+  std::memcpy(contributors.data(), record.payload(), bytes);
+  std::vector<int> clients;
+  for (const Contributor& c : contributors) {
+    clients.push_back(static_cast<int>(c.client));
+    done_[static_cast<std::size_t>(c.client)] = c.sequence;
+  }
+  table(record.table)->push_mean(record, record.payload() + bytes, clients);
+}
+
+}  // namespace pyccl::server

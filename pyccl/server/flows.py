@@ -1,0 +1,39 @@
+"""How gradients flow under a policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyccl.errors import ConfigError
+from pyccl.optim import Optimizer
+from pyccl.policy import SSP, Async, BoundedDelay, FedBuff, KAsync, Policy, SoftSync, Sync
+
+__all__ = ["Flow", "flow_of"]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The core's name for it, and whether a version is a mean."""
+
+    name: str
+    mean: bool = False
+
+
+def flow_of(policy: Policy, optimizer: Optimizer) -> Flow:
+    """Return how a dense table's gradients flow; ConfigError if the optimiser cannot work that way."""
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of pyccl.optim, got {optimizer!r}")
+    match policy:
+        case SSP() | BoundedDelay():
+            if optimizer.whole:
+                raise ConfigError(f"{optimizer!r} looks at whole gradients, which {policy!r} applies piece by piece")
+            return Flow("clocked")
+        case Sync(backup=0) if not optimizer.whole:
+            return Flow("averaged", mean=True)
+        case Sync() | KAsync():
+            return Flow("buffered", mean=True)
+        case Async() if not optimizer.whole:
+            return Flow("immediate")
+        case Async() | SoftSync() | FedBuff():
+            return Flow("buffered")
+    raise ConfigError(f"a parameter server cannot follow {policy!r}")

@@ -1,0 +1,67 @@
+"""Where tables lie: which rank serves, and which elements each shard has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pyccl.checks import integer
+from pyccl.collectives import chunk_range
+from pyccl.errors import ConfigError
+
+__all__ = ["Placement", "server_ranks"]
+
+# A table with less for each server lies on one server as a whole: a request costs more than its bytes then.
+_LEAST = 4096  # elements
+
+
+def server_ranks(servers: str | int | Iterable[int], size: int) -> tuple[int, ...]:
+    """Return the ranks that serve.
+
+    Parameters
+    ----------
+    servers : "colocated", int or iterable of int
+        All ranks; that many of the last ranks; or these.
+    size : int
+        Ranks of the communicator.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or one is no rank, or named twice, or no rank is left to work.
+    """
+    if servers == "colocated":
+        return tuple(range(size))
+    if isinstance(servers, str):
+        raise ConfigError(f"servers must be 'colocated', a number or a list of ranks, got {servers!r}")
+    if isinstance(servers, Iterable):
+        ranks = tuple(integer(rank, "a rank in servers", 0, size) for rank in servers)
+        if len(set(ranks)) < len(ranks):
+            raise ConfigError(f"servers names a rank twice: {list(ranks)}")
+    else:
+        ranks = tuple(range(size - integer(servers, "servers", 1, size), size))
+    if not 0 < len(ranks) < size:
+        raise ConfigError(f"servers={list(ranks)} of {size} ranks: there must be at least one, and one left to work")
+    return ranks
+
+
+class Placement:
+    """Cuts tables so that all servers hold about as many bytes; the same on every rank."""
+
+    def __init__(self, servers: int) -> None:
+        self.loads = np.zeros(servers, np.int64)  # elements
+
+    def cut(self, count: int, *, whole: bool = False) -> list[int]:
+        """Return the bounds of a table's shards: shard i has the elements [bounds[i], bounds[i + 1]).
+
+        A small table, or one that must stay whole, lies where there is least so far.
+        """
+        servers = len(self.loads)
+        if whole or count < _LEAST * servers:
+            place = int(self.loads.argmin())
+            bounds = [0] * (place + 1) + [count] * (servers - place)
+        else:
+            bounds = [0, *(chunk_range(count, servers, shard)[1] for shard in range(servers))]
+        self.loads += np.diff(bounds)
+        return bounds
