@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from pyccl.errors import CommError, PeerLost, Timeout
-from pyccl.farewell import forgo
+from pyccl.farewell import forgo, unfinished
 from pyccl.launcher import find_launcher
 from pyccl.mpi_library import TIMEOUT, check_launcher, check_library, check_state, import_mpi
 from pyccl.roll_call import named, roll_call
@@ -231,7 +231,7 @@ class MpiBootstrap:
             raise CommError(f"bootstrap {what}: {error}") from error
         finally:
             if self._unfinished is not None:
-                forgo()  # MPI's own end would wait for those who have not come
+                unfinished()
 
     def _await_word(self) -> None:
         """Raise the death that may be why MPI has failed."""
@@ -245,4 +245,5 @@ def _call_roll(launched: Sequence[int]) -> None:
     ended = set(roll_call().ended())
     ranks = [rank for rank, number in enumerate(launched) if number in ended]
     if ranks:
+        forgo()  # MPI's own end would wait for them
         raise PeerLost(ranks[0], f"{named(ranks)} ended before all ranks had come: no communicator can be made")

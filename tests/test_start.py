@@ -123,3 +123,20 @@ pyccl.init(timeout=1)
     run = launch(code, "")
     assert run.returncode == 1, run
     assert "pyccl: MPI has not started within 2 s: not all ranks have come; rank 0 gives up" in run.stderr
+
+
+def test_who_gives_up_waiting_does_not_wait_at_the_end() -> None:
+    code = f"""
+import os, signal
+from pyccl.mpi_library import import_mpi
+import_mpi()
+if {RANK} == 1:
+    os.kill(os.getpid(), signal.SIGSTOP)
+import pyccl
+pyccl.init(timeout=2)
+"""
+    if mpi.launcher().mpi != "mpich":
+        pytest.skip("Open MPI's mpirun waits for the stopped rank itself")
+    run = mpi.mpirun(["-c", code], 3, check=False, timeout=30)
+    assert run.returncode not in (None, 0), run
+    assert "Timeout: bootstrap allgather: not all 3 ranks came within 2 s" in run.stderr
