@@ -148,21 +148,23 @@ def group(world: World, ranks: int) -> Iterator[Any]:
 
 
 def _server(inside: World, servers: int, body: Callable[[ParameterServer], Any], **table: Any) -> Any:
-    """Run `body` on the workers of a parameter server with dedicated servers; return what rank 0's returned."""
+    """Run `body` on the workers of dedicated servers; return what rank 0's returned, and
+    the memory that the last server has taken."""
     import pyccl
 
     comm: Any = inside.comm
     ps = pyccl.ParameterServer(comm, servers=servers, consistency=pyccl.Async())
     ps.table("w", **table)
-    found = None
+    found, before = None, _resident()
     if comm.rank in ps.workers:
         found = body(ps)
         ps.close()
     else:
         with ps.serve():
             pass
-        ps.close()
-    return inside.mpi.bcast(found, root=0)
+    grown = inside.mpi.allgather(_resident() - before)[-1]  # before the tables are given back
+    ps.close()
+    return inside.mpi.bcast(found, root=0), grown
 
 
 def asynchronous(inside: World, nbytes: int, rounds: int) -> list[Figure]:
@@ -190,7 +192,7 @@ def asynchronous(inside: World, nbytes: int, rounds: int) -> list[Figure]:
                     times[i].append(perf_counter() - begun)
         return times
 
-    copied, made = _server(inside, 1, body, init=np.zeros_like(gradient), optimizer=pyccl.optim.SGD(RATE))
+    (copied, made), _ = _server(inside, 1, body, init=np.zeros_like(gradient), optimizer=pyccl.optim.SGD(RATE))
     ratios = [b / a for a, b in zip(copied, made, strict=True)]
     return [
         figure("async", "two copies", nbytes, 2, "s", copied),
@@ -217,7 +219,7 @@ def small_pushes(world: World, servers: int, seconds: float, rounds: int) -> lis
             rates += [(_requests(ps) - before) / (perf_counter() - begun)] if k else []
         return rates
 
-    found = _server(world, servers, body, init=np.zeros(SMALL // 4, np.float32), optimizer=pyccl.optim.SGD(1e-6))
+    found, _ = _server(world, servers, body, init=np.zeros(SMALL // 4, np.float32), optimizer=pyccl.optim.SGD(1e-6))
     return [figure("small", f"pushes, {comm.size - servers} to {servers}", SMALL, comm.size, "1/s", found)]
 
 
@@ -232,12 +234,12 @@ def zipf(rows: int, exponent: float, count: int, seed: int) -> NDArray[np.int64]
     return np.asarray((ranks.astype(np.int64) * 6364136223846793005 + 1442695040888963407) % rows)
 
 
-def sparse(inside: World, rows: int, rounds: int, dim: int = 64, batch: int = 4096, draws: int = 1 << 20) -> list[Figure]:
+def sparse(inside: World, rows: int, rounds: int) -> list[Figure]:
     """Rate pulls and pushes of rows by the seconds that the one server was busy, after all rows are made."""
     import pyccl
 
+    dim, batch, draws = 64, 4096, 1 << 20
     gradient, out = np.full((batch, dim), 1e-3, np.float32), np.empty((batch, dim), np.float32)
-    before = _resident()
 
     def body(ps: ParameterServer) -> tuple[list[float], list[float]]:
         for begin in range(0, rows, batch):
@@ -258,11 +260,10 @@ def sparse(inside: World, rows: int, rounds: int, dim: int = 64, batch: int = 40
             rates[1].append(draws / (_busy(ps) - busy))
         return rates
 
-    pulls, pushes = _server(
+    (pulls, pushes), taken = _server(
         inside, 1, body, sparse=True, dim=dim,
         init=pyccl.initializers.Normal(0, 0.01, seed=1), optimizer=pyccl.optim.Adagrad(0.05),
     )  # fmt: skip
-    (taken,) = [grown for grown in inside.mpi.allgather(_resident() - before)][-1:]
     size, label = rows * dim * 8, "Zipf 1.05, ids a busy second"
     return [
         figure("sparse", f"pull, {label}", dim * 4, 2, "1/s", pulls),
