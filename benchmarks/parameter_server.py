@@ -1,4 +1,4 @@
-"""Sync push_pull with SGD beside what MPI offers for it: one-sided, and a server of sends and receives. Under mpirun."""
+"""Sync push_pull with SGD beside what MPI offers for it: one-sided, and a server of sends and receives."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from .units import format_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from mpi4py import MPI
     from numpy.typing import NDArray
 
     from pyccl import Communicator, ParameterServer
@@ -80,8 +81,7 @@ def alternate(world: World, calls: Sequence[Call], rounds: int) -> list[list[flo
                 call()
                 world.comm.barrier()
                 times[i, k] = perf_counter() - begun
-    found: list[list[float]] = worst(world, times.reshape(-1)).reshape(times.shape).tolist()
-    return found
+    return [list(map(float, row)) for row in worst(world, times.reshape(-1)).reshape(times.shape)]
 
 
 class PushPull:
@@ -135,7 +135,7 @@ def push_pull(world: World, comm: Any, nbytes: int, rounds: int) -> list[Figure]
 @contextmanager
 def group(world: World, ranks: int) -> Iterator[Any]:
     """Give the first `ranks` a communicator of their own, None to the others, who sleep meanwhile."""
-    part = world.mpi.Split(0 if world.rank < ranks else 1, world.rank)
+    part = cast("MPI.Intracomm", world.mpi.Split(int(world.rank >= ranks), world.rank))
     inside = world.part(part) if world.rank < ranks else None
     if inside is None:
         sleep_until_all(world.mpi)
@@ -147,14 +147,17 @@ def group(world: World, ranks: int) -> Iterator[Any]:
     part.Free()
 
 
-def _server(inside: World, servers: int, body: Callable[[ParameterServer], Any], **table: Any) -> Any:
+def _server(
+    inside: World, servers: int, body: Callable[[ParameterServer], Any], received: list[int], **table: Any
+) -> Any:
     """Run `body` on the workers of dedicated servers; return what rank 0's returned, and
     the memory that the last server has taken."""
     import pyccl
 
     comm: Any = inside.comm
     ps = pyccl.ParameterServer(comm, servers=servers, consistency=pyccl.Async())
-    ps.table("w", **table)
+    for i in range(servers):  # small tables lie on one server each
+        ps.table(f"w{i}", **table)
     found, before = None, _resident()
     if comm.rank in ps.workers:
         found = body(ps)
@@ -162,6 +165,8 @@ def _server(inside: World, servers: int, body: Callable[[ParameterServer], Any],
     else:
         with ps.serve():
             pass
+        received[0] = _requests(ps)
+    received[0] = inside.mpi.bcast(received[0], root=inside.size - 1)
     grown = inside.mpi.allgather(_resident() - before)[-1]  # before the tables are given back
     ps.close()
     return inside.mpi.bcast(found, root=0), grown
@@ -180,8 +185,8 @@ def asynchronous(inside: World, nbytes: int, rounds: int) -> list[Figure]:
             np.copyto(out, other)
 
         def both() -> None:
-            ps.push_async("w", gradient)
-            ps.pull("w", out=out)
+            ps.push_async("w0", gradient)
+            ps.pull("w0", out=out)
 
         times: list[list[float]] = [[], []]
         for k in range(rounds + 3):
@@ -190,13 +195,15 @@ def asynchronous(inside: World, nbytes: int, rounds: int) -> list[Figure]:
                 call()
                 if k >= 3:
                     times[i].append(perf_counter() - begun)
+        wrong[0] = int(np.count_nonzero(out != -RATE * (rounds + 3)))
         return times
 
-    (copied, made), _ = _server(inside, 1, body, init=np.zeros_like(gradient), optimizer=pyccl.optim.SGD(RATE))
+    wrong = [0]
+    (copied, made), _ = _server(inside, 1, body, [0], init=np.zeros_like(gradient), optimizer=pyccl.optim.SGD(RATE))
     ratios = [b / a for a, b in zip(copied, made, strict=True)]
     return [
         figure("async", "two copies", nbytes, 2, "s", copied),
-        figure("async", "push + pull", nbytes, 2, "s", made),
+        figure("async", "push + pull", nbytes, 2, "s", made, inside.mpi.allreduce(wrong[0])),
         figure("async", "push + pull / two copies", nbytes, 2, "times", ratios),
     ]
 
@@ -207,20 +214,26 @@ def small_pushes(world: World, servers: int, seconds: float, rounds: int) -> lis
 
     gradient = np.ones(SMALL // 4, np.float32)
     comm: Any = world.comm
+    sent, received = [0], [0]
 
     def body(ps: ParameterServer) -> list[float]:
-        rates = []
+        rates, name = [], f"w{comm.rank % servers}"
         for k in range(rounds + 1):
             begun, before = perf_counter(), _requests(ps)
             while perf_counter() - begun < seconds:
                 for _ in range(WINDOW):
-                    last = ps.push_async("w", gradient)
+                    last = ps.push_async(name, gradient)
                 last.wait()
+                sent[0] += WINDOW
             rates += [(_requests(ps) - before) / (perf_counter() - begun)] if k else []
         return rates
 
-    found, _ = _server(world, servers, body, init=np.zeros(SMALL // 4, np.float32), optimizer=pyccl.optim.SGD(1e-6))
-    return [figure("small", f"pushes, {comm.size - servers} to {servers}", SMALL, comm.size, "1/s", found)]
+    found, _ = _server(
+        world, servers, body, received, init=np.zeros(SMALL // 4, np.float32), optimizer=pyccl.optim.SGD(1e-6)
+    )
+    workers = comm.size - servers
+    wrong = abs(received[0] - workers * servers - world.mpi.allreduce(sent[0]))  # each leaves every server once
+    return [figure("small", f"pushes, {workers} to {servers}", SMALL, comm.size, "1/s", found, wrong)]
 
 
 def _requests(ps: ParameterServer) -> int:
@@ -244,27 +257,28 @@ def sparse(inside: World, rows: int, rounds: int) -> list[Figure]:
     def body(ps: ParameterServer) -> tuple[list[float], list[float]]:
         for begin in range(0, rows, batch):
             ids = np.arange(begin, min(begin + batch, rows), dtype=np.int64)
-            ps.push_async("w", gradient[: ids.size], ids=ids)
-        ps.push("w", gradient[:1], ids=np.zeros(1, np.int64))
+            ps.push_async("w0", gradient[: ids.size], ids=ids)
+        ps.push("w0", gradient[:1], ids=np.zeros(1, np.int64))
         chosen = zipf(rows, 1.05, draws, seed=1).reshape(-1, batch)
+        unique = sum(np.unique(ids).size for ids in chosen)  # what the server sees: an id of a batch is sent once
         rates: tuple[list[float], list[float]] = ([], [])
         for _ in range(rounds):
             busy = _busy(ps)
             for ids in chosen:
-                ps.pull("w", ids=ids, out=out)
-            rates[0].append(draws / (_busy(ps) - busy))
+                ps.pull("w0", ids=ids, out=out)
+            rates[0].append(unique / (_busy(ps) - busy))
             busy = _busy(ps)
             for ids in chosen:
-                last = ps.push_async("w", gradient, ids=ids)
+                last = ps.push_async("w0", gradient, ids=ids)
             last.wait()
-            rates[1].append(draws / (_busy(ps) - busy))
+            rates[1].append(unique / (_busy(ps) - busy))
         return rates
 
     (pulls, pushes), taken = _server(
-        inside, 1, body, sparse=True, dim=dim,
+        inside, 1, body, [0], sparse=True, dim=dim,
         init=pyccl.initializers.Normal(0, 0.01, seed=1), optimizer=pyccl.optim.Adagrad(0.05),
     )  # fmt: skip
-    size, label = rows * dim * 8, "Zipf 1.05, ids a busy second"
+    size, label = rows * dim * 8, "unique rows/busy s"
     return [
         figure("sparse", f"pull, {label}", dim * 4, 2, "1/s", pulls),
         figure("sparse", f"push, {label}", dim * 4, 2, "1/s", pushes),
@@ -294,11 +308,12 @@ def run_server(world: World, sizes: Sequence[int], rows: int, rounds: int | None
     for nbytes in sizes:
         tell(push_pull(world, world.comm, nbytes // 4 * 4 or 4, count))
     if world.size > 1:
-        for ranks, measure in (
-            (2, lambda inside: asynchronous(inside, 1 << 20, 10 * count)),
-            (2, lambda inside: sparse(inside, rows, max(LEAST_ROUNDS, count // 3))),
-        ):
-            with group(world, ranks) as inside:
+        measures: tuple[Callable[[World], list[Figure]], ...] = (
+            lambda pair: asynchronous(pair, 1 << 20, 10 * count),
+            lambda pair: sparse(pair, rows, max(LEAST_ROUNDS, count // 3)),
+        )
+        for measure in measures:
+            with group(world, 2) as inside:
                 made = measure(inside) if inside is not None else None
             tell(world.mpi.bcast(made, root=0))
         for servers in (1, 2):
