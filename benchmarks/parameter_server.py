@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from pyccl.bench.figures import HEAD, alternate, figure, write_figures
 from pyccl.bench.interface import connect
 from pyccl.bench.report import describe
-from pyccl.bench.server import HEAD, RATE, PushPull, alternate, figure, write_figures
+from pyccl.bench.server import RATE, PushPull
 from pyccl.bench.units import parse_size
 
 
