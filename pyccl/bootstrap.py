@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pyccl.errors import ConfigError, Timeout
 from pyccl.launcher import find_launcher
-from pyccl.mpi_bootstrap import TIMEOUT, MpiBootstrap, import_mpi
+from pyccl.mpi_bootstrap import MpiBootstrap
+from pyccl.mpi_library import TIMEOUT, import_mpi
 
 if TYPE_CHECKING:
     from pyccl import _core
@@ -133,7 +134,7 @@ class ThreadBootstrap:
 def world_bootstrap(timeout: float = TIMEOUT) -> Bootstrap:
     """Return all ranks that the launcher has started; a single rank where there is neither launcher nor MPI."""
     try:
-        mpi = import_mpi()
+        mpi = import_mpi(timeout)
     except ConfigError:
         if find_launcher() is not None:
             raise

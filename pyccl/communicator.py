@@ -13,7 +13,7 @@ from pyccl.arrays import dtype_of, resolve
 from pyccl.bootstrap import Bootstrap, MpiBootstrap, world_bootstrap
 from pyccl.checks import seconds, split_arguments
 from pyccl.choice import algorithm_code, hand_thresholds
-from pyccl.ending import Ending
+from pyccl.ending import Ending, note_all_losses
 from pyccl.errors import CommError
 from pyccl.explain import Explanation
 from pyccl.in_flight import InFlight
@@ -65,6 +65,7 @@ class Communicator(Ending, RegisteredMemory, Observed):
     def __init__(self, mpi_comm: Any = None, *, timeout: float | None = None, deterministic: bool = False) -> None:
         opening = Opening.read(timeout, deterministic)
         limit = opening.timeout
+        note_all_losses()
         source = world_bootstrap(limit) if mpi_comm is None else MpiBootstrap(mpi_comm, timeout=limit)
         opening.agree(source)
         self._start(source, opening)
@@ -119,7 +120,7 @@ class Communicator(Ending, RegisteredMemory, Observed):
         if isinstance(bootstrap, MpiBootstrap) and bootstrap.everybody:
             farewell.expect(bootstrap.mpi, m.pids, self._timeout)
         traces = observe(self._core, settings, m.identity, self.rank, self.size)
-        self._begin(self._core, bootstrap, partial(_forget, self._registrations, traces))
+        self._begin(self._core, bootstrap, partial(_forget, self._registrations, traces), m.launched)
 
     @property
     def rank(self) -> int:
@@ -220,7 +221,7 @@ class Communicator(Ending, RegisteredMemory, Observed):
         if self._regroup is not None:
             comm = self._regroup.run(self._rebuild, Communicator.close, limit)
         else:
-            comm = regroup_mpi(self._bootstrap, self._rebuild, Communicator.close, limit)
+            comm = regroup_mpi(self._bootstrap, self._rebuild, Communicator.close, limit, self._opening.settings)
         self._shrunk = True
         return comm
 
@@ -277,7 +278,7 @@ class Communicator(Ending, RegisteredMemory, Observed):
         self._check_open()
         with self._refusing():
             mine = digests(resolve(x, "x"))
-        compare(self.all_gather(mine).reshape(self.size, -1))
+        compare(self._gather_for("check_same", mine).reshape(self.size, -1))
 
     def __repr__(self) -> str:
         return f"<pyccl.Communicator rank {self.rank} of {self.size}, node of {self.node_size}>"

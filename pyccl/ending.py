@@ -7,18 +7,20 @@ import os
 import sys
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from pyccl import farewell
 from pyccl.errors import CommError, Error
+from pyccl.roll_call import roll_call
 
 if TYPE_CHECKING:
     from pyccl._core import Communicator as Core
     from pyccl.bootstrap import Bootstrap
 
-__all__ = ["Ending"]
+__all__ = ["Ending", "note_all_losses"]
 
 T = TypeVar("T", bound="Ending")
 PATIENCE = 5.0  # seconds that the interpreter's end waits for queued operations
@@ -32,10 +34,16 @@ class Ending:
     _closed = False
     _forked = False
 
-    def _begin(self, core: Core, bootstrap: Bootstrap, forget: Callable[[], None]) -> None:
+    def _begin(self, core: Core, bootstrap: Bootstrap, forget: Callable[[], None], launched: Sequence[int]) -> None:
         self._bootstrap = bootstrap
-        self._forget = forget  # what to do once the core is closed
-        self._finalizer = weakref.finalize(self, _drop, core, bootstrap, forget, -1.0)
+        self._note = partial(_note_losses, core, launched)
+
+        def forget_all() -> None:  # what to do once the core is closed
+            _note_losses(core, launched)
+            forget()
+
+        self._forget = forget_all
+        self._finalizer = weakref.finalize(self, _drop, core, bootstrap, forget_all, -1.0)
         self._finalizer.atexit = False  # _at_exit knows how patient to be
         _open.add(self)
 
@@ -95,6 +103,18 @@ class Ending:
     def _orphan(self) -> None:
         self._forked = self._closed = True
         self._core.orphan()
+
+
+def _note_losses(core: Core, launched: Sequence[int]) -> None:
+    """Let later communicators know whom this one has lost; `launched` are the launcher's numbers of its ranks."""
+    roll_call().note(launched[rank] for rank in core.lost() if launched[rank] >= 0)
+
+
+def note_all_losses() -> None:
+    """Do so for all communicators that are open."""
+    for comm in list(_open):
+        if not comm._closed:
+            comm._note()
 
 
 def _close(core: Core, bootstrap: Bootstrap, forget: Callable[[], None], patience: float) -> None:

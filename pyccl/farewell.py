@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Any
 
 from pyccl._core import forgo_mpi_end, prepare_mpi_end
 
-__all__ = ["broken", "expect", "forgo", "meet", "take_over"]
+__all__ = ["broken", "expect", "forgo", "meet", "take_over", "unfinished"]
 
 PATIENCE = 5.0  # seconds for ranks whose communicator is broken
 _GRACE = 1.0  # for the barrier's last message of a process that has ended, perhaps well
@@ -31,6 +32,7 @@ class _End:
     timeout = 0.0  # seconds
     forgone = False
     broken = False
+    unfinished = False
     peers: tuple[tuple[int, str], ...] | None = None  # pid and start of the node's other ranks; None: not all use pyccl
 
 
@@ -51,6 +53,14 @@ def forgo() -> None:
 def broken() -> None:
     """Be less patient: a communicator has ended badly."""
     _end.broken = True
+
+
+def unfinished() -> None:
+    """Note that ranks have not come to a collective of MPI's own: MPI_Finalize waits for them, too.
+
+    It is left out if an exception ends the program; who has caught it may know that they come later.
+    """
+    _end.unfinished = True
 
 
 def expect(mpi: Any, pids: Iterable[int], timeout: float) -> None:
@@ -75,6 +85,8 @@ def meet() -> None:
     After the communicator's timeout MPI_Finalize is entered all the same: others may be in one that the program has
     called itself.
     """
+    if _end.unfinished and getattr(sys, "last_value", None) is not None:
+        forgo()
     if _end.mpi is None or _end.peers is None or _end.forgone or _end.process != os.getpid():
         return
     if not _end.mpi.Is_initialized() or _end.mpi.Is_finalized():

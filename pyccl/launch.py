@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pyccl.launcher import launched_rank
+from pyccl.roll_call import LOST, ancestors, children
 
 __all__ = ["main"]
 
@@ -37,7 +38,8 @@ examples:
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2)
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-_LOST = "pyccl-lost"  # the name of a supervisor whose rank was killed; Linux keeps 15 characters
+_SURVIVE = "-disable-auto-cleanup"
+_HYDRAS = ("mpirun", "mpiexec", "mpiexec.hydra")
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _PAUSE = 0.05  # seconds between two looks at the other ranks
 
@@ -99,29 +101,13 @@ def _wait(child: int, signals: _Signals) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def _others() -> dict[int, str]:
-    """Return the names of the processes that this one's launcher has started on this host, by pid; not of zombies."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        try:
-            name, rest = (folder / "stat").read_text().split("(", 1)[1].rsplit(") ", 1)
-        except (OSError, ValueError):
-            continue  # has ended
-        state, parent = rest.split()[:2]
-        if int(parent) == os.getppid() and state not in "ZX":
-            found[int(folder.name)] = name
-    return found
-
-
 def _outlived(signals: _Signals) -> bool:
     """Wait for the other ranks of this host; return whether one that was running has ended by itself."""
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, _LOST.encode(), 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, LOST.encode(), 0, 0, 0)
     ran: set[int] = set()
     while True:
-        others = _others()
-        running = {pid for pid, name in others.items() if name != _LOST}
+        others = children(os.getppid())
+        running = {pid for pid, name in others.items() if name != LOST and pid != os.getpid()}
         ran |= running
         if not running or signals.end is not None:
             return bool(ran - set(others))
@@ -131,6 +117,25 @@ def _outlived(signals: _Signals) -> bool:
 def _name(environ: Mapping[str, str]) -> str:
     rank = launched_rank(environ)
     return f"process {os.getpid()}" if rank is None else f"rank {rank}"
+
+
+def _hint(environ: Mapping[str, str], proc: Path = Path("/proc")) -> str:
+    """Return which flag of mpirun lets the others go on, if it lacks that; "" also where its flags cannot be seen."""
+    if "OMPI_COMM_WORLD_RANK" in environ:
+        return "" if environ.get("OMPI_MCA_mpi_ft_enable", "0") not in ("0", "false") else "--with-ft ulfm"
+    if "PMI_RANK" not in environ:
+        return ""
+    for pid in ancestors(os.getpid(), proc):
+        words = (proc / str(pid) / "cmdline").read_text(errors="replace").split("\0")
+        if Path(words[0]).name in _HYDRAS:
+            return "" if {_SURVIVE, f"-{_SURVIVE}"} & set(words) else _SURVIVE
+    return ""
+
+
+def _tell_hint() -> None:
+    flag = _hint(os.environ)
+    if flag and LOST not in children(os.getppid()).values():  # once on each host
+        _tell(f"mpirun may end all ranks now, or with the next one that ends; mpirun {flag} lets the others go on")
 
 
 def _tell(text: str) -> None:
@@ -157,11 +162,13 @@ def main(arguments: Sequence[str] | None = None, flags: Sequence[str] = ()) -> i
         return code
     number = -code
     _tell(f"{who}: killed by {signal.Signals(number).name} {after}")
+    asked = signals.end is not None
+    if under_launcher and not asked:
+        _tell_hint()
     if "OMPI_COMM_WORLD_RANK" in os.environ:  # its MPI learns of deaths by this process's own
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-    asked = signals.end is not None
     return 0 if under_launcher and not asked and _outlived(signals) else 128 + number
 
 

@@ -12,12 +12,13 @@ from pyccl import _core
 from pyccl.arrays import NumpyArray
 from pyccl.bootstrap import Bootstrap
 from pyccl.config import Settings
+from pyccl.launcher import launched_rank
 
 __all__ = ["Membership", "join"]
 
 # pid, descriptor, session, whether autogroup schedules sessions, nonce, host hint,
-# affinity mask of 1,024 cores, link rate
-_RECORD = struct.Struct("<qii?16s16s128sd")
+# affinity mask of 1,024 cores, link rate, the launcher's number
+_RECORD = struct.Struct("<qii?16s16s128sdi")
 _YIELDS = 64  # sched_yield calls before blocking: each lets another rank of the node run until it waits, too
 _SPIN = 300e-6  # seconds; a futex wake across cores costs tens of microseconds
 
@@ -50,6 +51,8 @@ class Membership:
         The same on every rank of this communicator, and of no other one.
     links : tuple of float
         Rate of each node's link in bytes/s, as `PYCCL_LINKS` has it on the node's lowest rank; 1.0 where it is unset.
+    launched : tuple of int, shape (size,)
+        The numbers that the launcher has given the ranks; -1 without one.
     """
 
     nodes: tuple[int, ...]
@@ -63,6 +66,7 @@ class Membership:
     yields: int
     identity: str
     links: tuple[float, ...] = (1.0,)
+    launched: tuple[int, ...] = (-1,)
 
 
 def _host_hint(rank: int, settings: Settings) -> bytes:
@@ -73,6 +77,11 @@ def _host_hint(rank: int, settings: Settings) -> bytes:
     if settings.transport == "mpi":
         parts.append(f"rank {rank}")
     return hashlib.sha256("\n".join(parts).encode()).digest()[:16]
+
+
+def _number() -> int:
+    rank = launched_rank()
+    return -1 if rank is None else rank
 
 
 def _autogrouped() -> bool:
@@ -113,12 +122,12 @@ def join(bootstrap: Bootstrap, settings: Settings) -> Membership:
     own = _core.Segment.create(size)
     record = _RECORD.pack(
         os.getpid(), own.fd, os.getsid(0), _autogrouped(), own.nonce, _host_hint(rank, settings), _affinity(),
-        _link_rate(settings),
+        _link_rate(settings), _number(),
     )  # fmt: skip
     peers = [_RECORD.unpack(data) for data in bootstrap.allgather(record)]
     leader, segment = rank, own
     for candidate in range(rank):
-        pid, fd, _, _, nonce, hint, _, _ = peers[candidate]
+        pid, fd, _, _, nonce, hint, _, _, _ = peers[candidate]
         if hint != peers[rank][5]:
             continue
         try:
@@ -136,7 +145,7 @@ def join(bootstrap: Bootstrap, settings: Settings) -> Membership:
 
 
 def _describe(
-    rank: int, leaders: list[int], peers: list[tuple[int, int, int, bool, bytes, bytes, bytes, float]],
+    rank: int, leaders: list[int], peers: list[tuple[int, int, int, bool, bytes, bytes, bytes, float, int]],
     segment: _core.Segment, settings: Settings,
 ) -> Membership:  # fmt: skip
     order = sorted(set(leaders))
@@ -167,4 +176,5 @@ def _describe(
         yields=yields,
         identity=peers[0][4].hex(),
         links=tuple(peers[leader][7] for leader in order),
+        launched=tuple(peer[8] for peer in peers),
     )

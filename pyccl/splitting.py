@@ -37,7 +37,7 @@ class Parent(Protocol):
     @property
     def size(self) -> int: ...
 
-    def all_gather(self, x: NumpyArray) -> NumpyArray: ...
+    def _gather_for(self, purpose: str, x: NumpyArray) -> NumpyArray: ...
 
 
 class Members:
@@ -64,7 +64,7 @@ class Members:
             raise CommError(f"split: {len(data)} bytes do not fit an exchange")
         mine = np.frombuffer(frame.ljust(_FRAME, b"\0"), np.uint8)
         found = []
-        for row in self._parent.all_gather(mine).reshape(self._parent.size, _FRAME):
+        for row in self._parent._gather_for("split", mine).reshape(self._parent.size, _FRAME):
             text = row.tobytes()
             state, count = _HEAD.unpack_from(text)
             found.append((state, text[_HEAD.size : _HEAD.size + count]))
@@ -114,7 +114,7 @@ class Members:
 def part(parent: Parent, color: int | None, key: int) -> list[int]:
     """Return the ranks that give my color, ordered by key, then rank; none of them for the color None. Collective."""
     wish = np.frombuffer(_WISH.pack(color is not None, color or 0, key), np.uint8)
-    rows = parent.all_gather(wish).reshape(parent.size, _WISH.size)
+    rows = parent._gather_for("split", wish).reshape(parent.size, _WISH.size)
     wishes = [_WISH.unpack(row.tobytes()) for row in rows]
     fellows = [rank for rank, (there, other, _) in enumerate(wishes) if there and other == color]
     return sorted(fellows, key=lambda rank: (wishes[rank][2], rank))

@@ -17,6 +17,7 @@ import numpy as np
 from pyccl import _core
 from pyccl.arrays import NumpyArray
 from pyccl.bootstrap import Bootstrap, MpiBootstrap
+from pyccl.config import Settings
 from pyccl.errors import CommError, PeerLost, Timeout
 from pyccl.shared_bootstrap import PAUSE, AttemptError, Notes, SharedBootstrap, open_place, place
 
@@ -143,7 +144,9 @@ class Regroup:
         return False
 
 
-def regroup_mpi(old: Bootstrap, build: Callable[[MpiBootstrap], T], discard: Callable[[T], None], timeout: float) -> T:
+def regroup_mpi(
+    old: Bootstrap, build: Callable[[MpiBootstrap], T], discard: Callable[[T], None], timeout: float, settings: Settings
+) -> T:
     """Do the same for ranks of several nodes, where MPI can go on after a death.
 
     Raises
@@ -154,9 +157,10 @@ def regroup_mpi(old: Bootstrap, build: Callable[[MpiBootstrap], T], discard: Cal
         If a rank that lives has not come.
     """
     if not isinstance(old, MpiBootstrap) or not old.survives:
-        raise CommError(
-            "shrink: the ranks of several nodes can regroup under Open MPI only, started by mpirun --with-ft ulfm"
-        )
+        who, else_ = "the ranks of several nodes", ""
+        if settings.transport == "mpi":
+            who, else_ = "with PYCCL_TRANSPORT=mpi ranks", "; without that setting, those of one host need no MPI"
+        raise CommError(f"shrink: {who} can regroup under Open MPI only, started by mpirun --with-ft ulfm{else_}")
     end = time.monotonic() + timeout
     while True:
         fresh = old.shrink(end)

@@ -159,7 +159,7 @@ def test_a_foreign_launcher_is_refused() -> None:
 def test_mpi_must_be_alive() -> None:
     off = "import mpi4py; mpi4py.rc.initialize = False\n" + WORLD
     assert "MPI is not initialised" in run_alone(off)
-    over = "from pyccl.mpi_bootstrap import import_mpi; import_mpi().Finalize()\n" + WORLD
+    over = "from pyccl.mpi_library import import_mpi; import_mpi().Finalize()\n" + WORLD
     assert "MPI has been finalised" in run_alone(over)
 
 

@@ -84,6 +84,33 @@ def test_over_several_nodes_the_bits_are_those_of_one(node_size: int) -> None:
     mpi.mpirun(CODE, 4, env={"PYCCL_NODE_SIZE": str(node_size)})
 
 
+@pytest.mark.parametrize(("name", "call"), [("check_same", "comm.check_same(np.ones(3))"), ("split", "comm.split(0)")])
+def test_methods_that_gather_are_called_by_their_own_names(name: str, call: str) -> None:
+    """Also where another rank gathers as many bytes itself."""
+
+    def body(comm: pyccl.Communicator) -> tuple[set[str], str]:
+        eval(call, {"comm": comm, "np": np})
+        error = None
+        if name == "check_same":
+            error = ranks.outcome(
+                lambda: comm.check_same(np.ones(3)) if comm.rank else comm.all_gather(np.ones(280, np.uint8))
+            )
+        return {record.kind for record in comm.flight_record()}, str(error)
+
+    for kinds, error in ranks.run(3, body):
+        assert name in kinds
+        assert name == "split" or "calls check_same #2" in error
+        assert name == "check_same" or "all_gather" not in kinds
+
+
+def test_check_same_cannot_be_recorded() -> None:
+    def body(comm: pyccl.Communicator) -> None:
+        with pytest.raises(ValueError, match="check_same cannot be part of a group"), comm.group():
+            comm.check_same(np.ones(3))
+
+    ranks.run(2, body)
+
+
 def test_check_same_names_who_differs_and_where() -> None:
     def body(comm: pyccl.Communicator) -> list[BaseException | None]:
         x = np.arange(1000.0)

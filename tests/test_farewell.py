@@ -77,9 +77,12 @@ def test_the_end_of_a_fork_ends_nothing_of_its_parent(end: str) -> None:
 
 
 def test_a_signal_to_end_reaches_a_rank_that_is_stopped() -> None:
-    stopped = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
-    with subprocess.Popen([sys.executable, "-m", "pyccl.launch", "-c", stopped], cwd=mpi.ROOT) as supervisor:
-        time.sleep(1.5)  # until it stands still
+    stopped = "import os, signal; os.write(1, b'here\\n'); os.kill(os.getpid(), signal.SIGSTOP)"
+    command = [sys.executable, "-m", "pyccl.launch", "-c", stopped]
+    with subprocess.Popen(command, cwd=mpi.ROOT, stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline() == b"here\n"
+        time.sleep(0.5)  # until it stands still
         supervisor.send_signal(signal.SIGTERM)
         try:
             assert supervisor.wait(10) == 128 + signal.SIGTERM

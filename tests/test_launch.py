@@ -203,3 +203,13 @@ def test_a_rank_does_not_outlive_its_supervisor() -> None:
     process.kill()
     process.communicate(timeout=20)
     assert ends_soon(pid)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("flagged", [True, False])
+def test_which_flag_would_let_the_others_live_is_told_once(flagged: bool) -> None:
+    mpich = mpi.launcher().mpi == "mpich"
+    run = launch(["-c", PROGRAM, "[0, 2]" if flagged else "[1]", "0", ""], flags=None if flagged else [])
+    told = re.findall(r"^pyccl.launch: mpirun may end all ranks .*mpirun (.*) lets the others go on$", run.stderr, re.M)
+    assert told == ([] if flagged else ["-disable-auto-cleanup" if mpich else "--with-ft ulfm"]), run
+    assert "killed by SIGKILL" in run.stderr

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import pyccl
+from pyccl.bootstrap import SingleBootstrap
+from pyccl.config import Settings
+from pyccl.survivors import regroup_mpi
 from tests import processes, ranks
 
 # `go_on` is what a program does after an error: values must be right at once, whichever rank is which now
@@ -25,6 +28,17 @@ def check(comm, old):
     comm.sendrecv(np.ones(3), (comm.rank + 1) % comm.size, np.empty(3), (comm.rank - 1) % comm.size)
     print(comm.rank, comm.size, got.tolist())
 """
+
+
+@pytest.mark.parametrize(
+    ("transport", "words"),
+    [("auto", "the ranks of several nodes can regroup"), ("mpi", "with PYCCL_TRANSPORT=mpi ranks can regroup")],
+)
+def test_the_refusal_without_ulfm_says_why(transport: str, words: str) -> None:
+    settings = Settings(transport=transport)
+    with pytest.raises(pyccl.CommError, match=f"shrink: {words} under Open MPI only") as raised:
+        regroup_mpi(SingleBootstrap(), lambda _: None, lambda _: None, 1.0, settings)
+    assert ("of one host need no MPI" in str(raised.value)) == (transport == "mpi")
 
 
 def run(code: str, size: int) -> dict[int, list[str]]:

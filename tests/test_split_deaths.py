@@ -34,6 +34,8 @@ def test_a_death_during_splits_is_named_by_all_and_they_can_shrink(after: float)
         first, seconds, later, total = ended[rank].stdout.splitlines()
         assert parts(first)[0] == parts(later)[0] == "PeerLost", ended[rank]
         assert "rank 1 died" in first
+        assert "split #" in first
+        assert "all_gather" not in first
         assert float(seconds) < SOON
         assert total == "[3. 3.]"
 

@@ -11,7 +11,8 @@ using namespace pybind11::literals;
 namespace pyccl::bindings {
 namespace {
 
-const char* kind_name(std::uint8_t kind) {
+const char* kind_name(std::uint8_t kind, std::uint8_t op) {
+  if (const char* whole = purpose(kind, op)) return whole;
   switch (kind) {
     case kSend: return "send";
     case kReceive: return "recv";
@@ -39,7 +40,7 @@ py::tuple row(PyCommunicator& comm, const FlightRecord& r) {
   const std::int64_t item = typed ? static_cast<std::int64_t>(item_size(dtype)) : 1;
   const bool known = collective && e.algorithm != kNoAlgorithm;
   const auto time = [](double t) -> py::object { return t < 0 ? py::object(py::none()) : py::float_(t); };
-  return py::make_tuple(r.number, r.sequence, kind_name(e.kind), reducing ? name(static_cast<OpKind>(e.op)) : "",
+  return py::make_tuple(r.number, r.sequence, kind_name(e.kind, e.op), reducing ? name(static_cast<OpKind>(e.op)) : "",
                         typed ? name(dtype) : "", e.count, e.count * item,
                         known ? comm.core().algorithm_name(e.algorithm) : std::string(), e.peer, e.tag,
                         state_name(r.state), time(r.queued), time(r.start), time(r.end), comm.place_name(r.place),

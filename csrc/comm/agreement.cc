@@ -27,7 +27,8 @@ Fingerprint Communicator::fingerprint(const Prepared& p) const {
   const Call& call = p.call;
   Fingerprint f;
   f.kind = static_cast<std::uint8_t>(call.kind);
-  f.op = reduces(call.kind) ? static_cast<std::uint8_t>(call.op) : 0;
+  const auto op = static_cast<std::uint8_t>(call.op);
+  f.op = reduces(call.kind) || purpose(f.kind, op) ? op : 0;
   f.dtype = static_cast<std::uint8_t>(call.dtype);
   f.algorithm = static_cast<std::uint8_t>(call.algorithm);
   f.root = call.root;

@@ -7,6 +7,27 @@
 
 namespace pyccl {
 
+namespace {
+
+/// The operation with this ticket, as far as the record still has it.
+Fingerprint recorded(const Flight& flight, std::uint64_t ticket, std::uint32_t sequence) {
+  Fingerprint f;
+  f.kind = kCollectives;
+  f.sequence = sequence;
+  for (const FlightRecord& r : flight.read()) {
+    if (r.number != ticket) continue;
+    f.kind = r.entry.kind;
+    f.op = r.entry.op;
+    f.dtype = r.entry.dtype;
+    f.algorithm = r.entry.algorithm;
+    f.root = r.entry.peer;
+    f.count = r.entry.count;
+  }
+  return f;
+}
+
+}  // namespace
+
 void Communicator::check_usable() const {
   if (health_.broken()) health_.raise();
 }
@@ -26,7 +47,8 @@ void Communicator::await_word() {
     }
   } catch (const PeerLost& lost) {
     health_.tell();
-    throw PeerLost(lost.what() + (" during operation #" + std::to_string(sequence_)), lost.rank);
+    const std::uint64_t ticket = running_.load(std::memory_order_relaxed);
+    throw PeerLost(lost.what() + (" during " + describe_call(recorded(flight_, ticket, sequence_))), lost.rank);
   }
 }
 
@@ -86,7 +108,7 @@ void Communicator::perform(double timeout, std::uint64_t ticket,
   } catch (const PeerLost& error) {
     break_with(error);
     if (std::strchr(error.what(), '#') != nullptr) throw;  // names the operation already
-    throw PeerLost(error.what() + (" during operation #" + std::to_string(sequence_)), error.rank);
+    throw PeerLost(error.what() + (" during " + describe_call(recorded(flight_, ticket, sequence_))), error.rank);
   } catch (const std::exception& error) {
     break_with(error);
     throw;

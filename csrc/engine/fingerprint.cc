@@ -27,7 +27,13 @@ const char* name(OpKind op) {
   return index < std::size(names) ? names[index] : "?";
 }
 
+const char* purpose(std::uint8_t kind, std::uint8_t op) {
+  if (kind != static_cast<std::uint8_t>(Collective::AllGather)) return nullptr;
+  return op == kForSplit ? "split" : op == kForCheckSame ? "check_same" : nullptr;
+}
+
 std::string describe(const Fingerprint& f, const std::string& algorithm) {
+  if (const char* whole = purpose(f.kind, f.op)) return std::string(whole) + " #" + std::to_string(f.sequence);
   if (f.kind == kAborted) return "a refused call #" + std::to_string(f.sequence);
   if (f.kind == kAllocate) return "empty(" + std::to_string(f.count) + " bytes) #" + std::to_string(f.sequence);
   if (f.kind == kRegister) return "register(" + std::to_string(f.count) + " bytes) #" + std::to_string(f.sequence);

@@ -12,7 +12,7 @@ namespace pyccl {
 /// 48 bytes of a control line. Two ranks run the same operation iff all fields but the last two agree.
 struct Fingerprint {
   std::uint8_t kind = 0;       // Collective, or kAborted
-  std::uint8_t op = 0;         // OpKind
+  std::uint8_t op = 0;         // OpKind, or what an all_gather is part of
   std::uint8_t dtype = 0;      // DataType
   std::uint8_t algorithm = 0;  // index into the communicator's algorithm names
   std::int32_t root = 0;
@@ -33,6 +33,11 @@ inline constexpr std::uint8_t kRegister = 0xfc;  // comm.register(); count is in
 inline constexpr std::uint8_t kSplit = 0xfd;     // comm.split()
 inline constexpr std::uint8_t kAllocate = 0xfe;  // comm.empty(); count is in bytes
 inline constexpr std::uint8_t kAborted = 0xff;   // the rank refused the call; its reason is in its notice area
+
+inline constexpr std::uint8_t kForSplit = 0x10, kForCheckSame = 0x11;  // `op` of an all_gather: what it is part of
+
+/// "split" or "check_same"; null for an operation of its own.
+const char* purpose(std::uint8_t kind, std::uint8_t op);
 
 /// "all_reduce(dtype=float32, count=10, op=sum, algorithm=ring) #3", for messages; `algorithm` may be empty.
 std::string describe(const Fingerprint& fingerprint, const std::string& algorithm);

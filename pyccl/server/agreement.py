@@ -14,7 +14,8 @@ __all__ = ["agree", "exchange"]
 
 def exchange(comm: Communicator, row: np.ndarray[Any, Any]) -> Any:
     """Return everybody's row."""
-    return comm.all_gather(row).reshape(comm.size, -1)
+    rows: np.ndarray[Any, Any] = comm.all_gather(row)
+    return rows.reshape(comm.size, -1)
 
 
 def agree(comm: Communicator, what: str, said: str) -> None:
