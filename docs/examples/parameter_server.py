@@ -22,7 +22,6 @@ except ImportError:
 
 EXAMPLES = """examples:
   mpirun -n 8 python docs/examples/parameter_server.py --plot loss.png
-  mpirun -n 4 python docs/examples/parameter_server.py --epochs 5 --jitter 0
 and with a rank, server and worker, that is killed half way through the last run, by MPICH's or Open MPI's mpirun:
   mpirun -disable-auto-cleanup -n 8 python -m pyccl.launch docs/examples/parameter_server.py --kill 3
   mpirun --with-ft ulfm -n 8 python -m pyccl.launch docs/examples/parameter_server.py --kill 3
@@ -35,7 +34,7 @@ parser.add_argument("--plot", metavar="FILE", help="draw loss against wall time"
 options = parser.parse_args()
 comm = pyccl.init(timeout=30)
 me, ranks = comm.rank, comm.size
-if options.kill is not None and not (0 <= options.kill < ranks and ranks > 1):
+if options.kill is not None and (ranks == 1 or options.kill not in range(ranks)):
     sys.exit(f"--kill must name one of several ranks, got {options.kill} of {ranks}")
 
 RATE, BATCH = 0.5, 16  # each rank's batch
@@ -52,8 +51,8 @@ start = {"hidden": draw((65, 512), np.float32) / 8, "output": draw((512, 10), np
 
 def forward(w, rows):
     hidden = np.maximum(x[rows] @ w["hidden"], 0)
-    scores = np.exp(hidden @ w["output"])
-    return hidden, scores / scores.sum(1, keepdims=True)
+    odds = np.exp(hidden @ w["output"])
+    return hidden, odds / odds.sum(1, keepdims=True)
 
 
 def gradients(w, rows):
