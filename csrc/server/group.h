@@ -21,7 +21,7 @@ inline constexpr std::int64_t kHeapBytes = std::int64_t{1} << 38;
 
 /// What a server counts; written by it alone.
 struct alignas(64) Counters {
-  std::atomic<std::int64_t> requests, bytes, applied, dropped, queue, queue_most, duplicates, forwarded;
+  std::atomic<std::int64_t> requests, bytes, applied, dropped, staleness, duplicates, forwarded;
   std::atomic<std::int64_t> busy_ns, failovers, recovery_ns, adopted;
 };
 
@@ -63,6 +63,8 @@ class Group {
   const shm::WaitPolicy& policy() const { return setup_.policy; }
 
   Ring& requests(int server, int client) const { return rings_[server * clients() + client]; }
+  /// Bytes that clients have sent to a server and that are not done.
+  std::int64_t queued(int server) const;
   /// What a server passes on to its replicas.
   Ring& chain(int server, int from) const { return chains_[server * servers() + from]; }
   /// Whether a server has a whole copy of a shard; set by itself.
