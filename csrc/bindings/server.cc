@@ -95,8 +95,9 @@ Ticket import_rows(Endpoint& endpoint, int table, const Ids& ids, const Floats& 
 py::dict counters(const Endpoint& endpoint, int number) {
   const server::Counters& c = endpoint.group().counters(number);
   return py::dict("requests"_a = c.requests.load(), "bytes"_a = c.bytes.load(), "duplicates"_a = c.duplicates.load(),
-                  "forwarded"_a = c.forwarded.load(), "busy"_a = 1e-9 * static_cast<double>(c.busy_ns.load()),
-                  "failovers"_a = c.failovers.load(), "recovery"_a = 1e-9 * static_cast<double>(c.recovery_ns.load()));
+                  "forwarded"_a = c.forwarded.load(), "adopted"_a = c.adopted.load(),
+                  "busy"_a = 1e-9 * static_cast<double>(c.busy_ns.load()), "failovers"_a = c.failovers.load(),
+                  "recovery"_a = 1e-9 * static_cast<double>(c.recovery_ns.load()));
 }
 
 }  // namespace

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <vector>
+
+#include "core/bytes.h"
 
 namespace pyccl::policy {
 
@@ -17,20 +19,38 @@ class Census {
   void enter(std::int64_t number) {
     if (total_++ == 0) {
       counts_.clear();
+      first_ = 0;
       base_ = number;
     }
-    const auto place = static_cast<std::size_t>(number - base_);
+    const std::size_t place = first_ + static_cast<std::size_t>(number - base_);
     if (place >= counts_.size()) counts_.resize(place + 1);
     ++counts_[place];
   }
   void leave(std::int64_t number) {
-    --counts_[static_cast<std::size_t>(number - base_)];
+    --counts_[first_ + static_cast<std::size_t>(number - base_)];
     if (--total_ == 0) return;
-    for (; counts_.front() == 0; ++base_) counts_.pop_front();
+    for (; counts_[first_] == 0; ++base_) ++first_;
+    if (2 * first_ < counts_.size()) return;
+    counts_.erase(counts_.begin(), counts_.begin() + static_cast<std::ptrdiff_t>(first_));
+    first_ = 0;
+  }
+
+  void save(BytesOut& out) const {
+    out.put(counts_);
+    out.put(first_);
+    out.put(base_);
+    out.put(total_);
+  }
+  void restore(BytesIn& in) {
+    in.get(counts_);
+    in.get(first_);
+    in.get(base_);
+    in.get(total_);
   }
 
  private:
-  std::deque<std::int64_t> counts_;
+  std::vector<std::int64_t> counts_;  // from first_ on, which stands for base_
+  std::size_t first_ = 0;
   std::int64_t base_ = 0, total_ = 0;
 };
 

@@ -17,6 +17,8 @@ class ClockRule final : public Rule {
   std::unique_ptr<Rule> clone() const override { return std::make_unique<ClockRule>(*this); }
 
  private:
+  void save_more(BytesOut& out) const override { clocks_.save(out); }
+  void restore_more(BytesIn& in) override { clocks_.restore(in); }
   bool open(int worker) const override { return clocks_.least() >= at(worker).clock - staleness_; }
 
   Verdict arrive(int worker, std::int64_t staleness) override {

@@ -17,6 +17,14 @@ class FreeRule final : public Rule {
   std::unique_ptr<Rule> clone() const override { return std::make_unique<FreeRule>(*this); }
 
  private:
+  void save_more(BytesOut& out) const override {
+    at_work_.save(out);
+    out.put(oldest_);
+  }
+  void restore_more(BytesIn& in) override {
+    at_work_.restore(in);
+    in.get(oldest_);
+  }
   // If all others at work were applied first, the oldest gradient would be as stale as it can become, now and whatever
   // comes: a push moves one worker from those at work to the versions made.
   bool open(int) const override {

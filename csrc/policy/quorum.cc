@@ -26,6 +26,18 @@ class QuorumRule final : public Rule {
   std::unique_ptr<Rule> clone() const override { return std::make_unique<QuorumRule>(*this); }
 
  private:
+  void save_more(BytesOut& out) const override {
+    out.put(given_);
+    out.put(held_);
+    out.put(missing_);
+    out.put(alive_);
+  }
+  void restore_more(BytesIn& in) override {
+    in.get(given_);
+    in.get(held_);
+    in.get(missing_);
+    in.get(alive_);
+  }
   bool open(int worker) const override { return !setting_.waits || !has_given(worker); }
 
   Verdict arrive(int worker, std::int64_t staleness) override {

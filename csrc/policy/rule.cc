@@ -10,6 +10,22 @@ Rule::Rule(int workers) {
   members_.resize(static_cast<std::size_t>(workers));
 }
 
+void Rule::save(BytesOut& out) const {
+  out.put(version_);
+  out.put(members_);
+  out.put(waiting_);
+  out.put(next_);
+  save_more(out);
+}
+
+void Rule::restore(BytesIn& in) {
+  in.get(version_);
+  in.get(members_);
+  in.get(waiting_);
+  in.get(next_);
+  restore_more(in);
+}
+
 Rule::Member& Rule::checked(int worker, const char* what) {
   if (worker < 0 || worker >= workers()) {
     throw std::out_of_range("worker must be in [0, " + std::to_string(workers()) + "), got " + std::to_string(worker));

@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "core/bytes.h"
+
 namespace pyccl::policy {
 
 /// What becomes of a pushed gradient: it has made a new version, by itself or with those held before it; it is kept for
@@ -29,6 +31,9 @@ class Rule {
   explicit Rule(int workers);
   virtual ~Rule() = default;
   virtual std::unique_ptr<Rule> clone() const = 0;
+  /// All that has happened, for a rule of the same kind and setting that takes this one's place.
+  void save(BytesOut& out) const;
+  void restore(BytesIn& in);
 
   /// True: `worker` may begin. False: it will be among the released of a later call.
   bool request(int worker);
@@ -58,6 +63,8 @@ class Rule {
     std::int64_t read = 0, clock = 0;
   };
 
+  virtual void save_more(BytesOut& out) const = 0;
+  virtual void restore_more(BytesIn& in) = 0;
   virtual bool open(int worker) const = 0;
   virtual void granted(int) {}
   /// The verdict on a gradient; may make a version.

@@ -88,4 +88,28 @@ std::int64_t DenseStorage::bytes() const {
   return DenseMemory::bytes(memory_.count(), memory_.slots()) + 4 * floats;
 }
 
+void DenseStorage::save(BytesOut& out) const {
+  for (const auto& held : held_) out.put(held);
+  out.put(sum_);
+}
+
+void DenseStorage::restore(BytesIn& in) {
+  for (auto& held : held_) in.get(held);
+  in.get(sum_);
+}
+
+bool DenseStorage::copy(std::int64_t& place, Record& load) const {
+  const std::int64_t pieces = DenseMemory::pieces(memory_.count());
+  if (place == pieces * (1 + memory_.slots())) return false;
+  load.column = static_cast<std::uint8_t>(place / pieces);
+  load.piece = static_cast<std::int32_t>(place % pieces);
+  load.pieces = static_cast<std::int32_t>(pieces);
+  load.count = static_cast<std::int32_t>(memory_.length(load.piece));
+  load.version = memory_.steps(load.piece);
+  std::memcpy(load.payload(), memory_.column(load.column) + memory_.begin(load.piece),
+              static_cast<std::size_t>(load.count) * 4);
+  ++place;
+  return true;
+}
+
 }  // namespace pyccl::server

@@ -73,6 +73,10 @@ class DenseStorage final : public Storage {
   void read(Record&) override {}
   bool accepts(const Record& record) const override;
   std::int64_t bytes() const override;
+  void save(BytesOut& out) const override;
+  void restore(BytesIn& in) override;
+  std::int64_t part_bytes() const override { return kPieceElements * 4; }
+  bool copy(std::int64_t& place, Record& load) const override;
 
  private:
   void update(std::int64_t begin, std::int64_t count, const float* gradient, float scale);

@@ -19,41 +19,59 @@ Client& Endpoint::client() {
   return *client_;
 }
 
-void Endpoint::host(int shard, const TableSpec& spec, std::unique_ptr<Storage> storage) {
-  service_->add_table(shard, tables_,
-                      std::make_unique<Table>(spec.flow, spec.mean, spec.rule->clone(), std::move(storage)));
+/// Where this server has, or will have, a dense table's shard. Called by one thread at a time.
+DenseMemory Endpoint::memory_of(int table, int shard, std::int64_t count, int slots) {
+  const int me = group_->own_server();
+  std::atomic<std::int64_t>& place = group_->place(table, shard, me);
+  if (place == 0) {
+    const std::int64_t bytes = DenseMemory::bytes(count, slots);
+    if (used_ + bytes > kHeapBytes) throw std::length_error("the server's address space is full");
+    shm::populate(group_->heap(me) + used_, bytes);
+    place = used_ + 1;
+    used_ += bytes;
+  }
+  return {group_->heap(me) + place - 1, count, slots};
+}
+
+void Endpoint::check_room() const {
+  if (tables_ == kMaxTables) throw std::length_error("more than " + std::to_string(kMaxTables) + " tables");
 }
 
 void Endpoint::add_sparse(const TableSpec& spec, SparseSetting setting) {
-  if (tables_ == kMaxTables) throw std::length_error("more than " + std::to_string(kMaxTables) + " tables");
+  check_room();
   setting.optimizer = spec.optimizer;
-  const int me = group_->own_server(), servers = group_->servers();
-  for (int step = 0; service_ && step <= group_->replicas(); ++step) {
-    host((me - step + servers) % servers, spec, std::make_unique<SparseStorage>(setting, group_->clients()));
+  if (service_) {
+    const std::shared_ptr<const policy::Rule> rule = spec.rule->clone();
+    service_->define(tables_, [this, rule, setting, flow = spec.flow, mean = spec.mean](int) {
+      return std::make_unique<Table>(flow, mean, rule->clone(),
+                                     std::make_unique<SparseStorage>(setting, group_->clients()));
+    });
   }
   if (client_) client_->add_sparse(tables_, spec.name, setting.dim, kernels::slots(spec.optimizer.method));
   ++tables_;
 }
 
 void Endpoint::add_dense(const TableSpec& spec, const std::vector<std::int64_t>& bounds, const float* initial) {
-  if (tables_ == kMaxTables) throw std::length_error("more than " + std::to_string(kMaxTables) + " tables");
-  const int table = tables_;
-  const int slots = kernels::slots(spec.optimizer.method);
-  const int me = group_->own_server(), servers = group_->servers();
-  for (int step = 0; service_ && step <= group_->replicas(); ++step) {
-    const int shard = (me - step + servers) % servers;
-    const std::int64_t begin = bounds[static_cast<std::size_t>(shard)];
-    const std::int64_t count = bounds[static_cast<std::size_t>(shard) + 1] - begin;
-    if (count == 0) continue;
-    const std::int64_t bytes = DenseMemory::bytes(count, slots);
-    if (used_ + bytes > kHeapBytes) throw std::length_error("the server's address space is full");
-    char* base = group_->heap(me) + used_;
-    shm::populate(base, bytes);
-    const DenseMemory memory(base, count, slots);
-    std::memcpy(memory.column(0), initial + begin, static_cast<std::size_t>(count) * 4);
-    host(shard, spec, std::make_unique<DenseStorage>(memory, spec.optimizer, group_->clients()));
-    group_->place(table, shard, me).store(used_ + 1, std::memory_order_release);
-    used_ += bytes;
+  check_room();
+  const int table = tables_, slots = kernels::slots(spec.optimizer.method);
+  if (service_) {
+    const std::shared_ptr<const policy::Rule> rule = spec.rule->clone();
+    service_->define(table, [=, this, flow = spec.flow, mean = spec.mean, how = spec.optimizer](int shard) {
+      const auto i = static_cast<std::size_t>(shard);
+      const std::int64_t count = bounds[i + 1] - bounds[i];
+      if (count == 0) return std::unique_ptr<Table>();
+      const DenseMemory memory = memory_of(table, shard, count, slots);
+      return std::make_unique<Table>(flow, mean, rule->clone(),
+                                     std::make_unique<DenseStorage>(memory, how, group_->clients()));
+    });
+    for (int shard = 0; shard < group_->shards(); ++shard) {
+      const std::int64_t place = group_->place(table, shard, group_->own_server());
+      if (place == 0) continue;
+      const auto i = static_cast<std::size_t>(shard);
+      const std::int64_t count = bounds[i + 1] - bounds[i];
+      const DenseMemory memory(group_->heap(group_->own_server()) + place - 1, count, slots);
+      std::memcpy(memory.column(0), initial + bounds[i], static_cast<std::size_t>(count) * 4);
+    }
   }
   if (client_) client_->add_dense(table, spec.name, bounds, slots);
   ++tables_;

@@ -37,7 +37,8 @@ class Endpoint {
   std::shared_ptr<Group> group_;
   std::shared_ptr<Service> service_;
   std::unique_ptr<Client> client_;
-  void host(int shard, const TableSpec& spec, std::unique_ptr<Storage> storage);
+  void check_room() const;
+  DenseMemory memory_of(int table, int shard, std::int64_t count, int slots);
 
   int tables_ = 0;
   std::int64_t used_ = 0;  // of this server's heap

@@ -19,15 +19,16 @@ struct alignas(4096) Head {
 
 /// The parts of the memory for requests, in their order.
 struct Plan {
-  std::int64_t lines, counters, places, rings, chains, end;
+  std::int64_t lines, counters, ready, places, rings, chains, end;
   Plan(std::int64_t size, std::int64_t servers, std::int64_t clients, std::int64_t replicas) {
     const auto page = [](std::int64_t bytes) { return (bytes + 4095) / 4096 * 4096; };
     lines = sizeof(Head);
     counters = page(lines + size * static_cast<std::int64_t>(sizeof(RankLine)));
-    places = page(counters + servers * static_cast<std::int64_t>(sizeof(Counters)));
+    ready = page(counters + servers * static_cast<std::int64_t>(sizeof(Counters)));
+    places = page(ready + servers * servers);
     rings = page(places + kMaxTables * servers * servers * 8);
     chains = page(rings + servers * clients * static_cast<std::int64_t>(sizeof(Ring)));
-    end = page(chains + replicas * servers * servers * static_cast<std::int64_t>(sizeof(Ring)));
+    end = chains + (replicas > 0 ? servers * servers * static_cast<std::int64_t>(sizeof(Ring)) : 0);
   }
 };
 
@@ -54,6 +55,7 @@ Group::Group(Setup setup, int requests, const std::vector<int>& heaps) : setup_(
   lines_ = reinterpret_cast<RankLine*>(requests_.base() + plan.lines);
   counters_ = reinterpret_cast<Counters*>(requests_.base() + plan.counters);
   places_ = reinterpret_cast<std::atomic<std::int64_t>*>(requests_.base() + plan.places);
+  ready_ = reinterpret_cast<std::atomic<bool>*>(requests_.base() + plan.ready);
   rings_ = reinterpret_cast<Ring*>(requests_.base() + plan.rings);
   chains_ = reinterpret_cast<Ring*>(requests_.base() + plan.chains);
   for (const int heap : heaps) heaps_.emplace_back(heap, kHeapBytes);
@@ -68,14 +70,10 @@ int Group::place_of(const std::vector<int>& ranks) const {
   return found == ranks.end() ? -1 : static_cast<int>(found - ranks.begin());
 }
 
-Ring& Group::chain(int hop, int server, int from) const {
-  return chains_[(static_cast<std::int64_t>(hop) * servers() + server) * servers() + from];
-}
-
 int Group::owner(int shard) const {
-  for (int step = 0; step <= setup_.replicas; ++step) {
+  for (int step = 0; step < servers(); ++step) {
     const int server = (shard + step) % servers();
-    if (lives(rank_of(server))) return server;
+    if (lives(rank_of(server))) return ready(shard, server).load(std::memory_order_acquire) ? server : -1;
   }
   return -1;
 }

@@ -22,7 +22,7 @@ inline constexpr std::int64_t kHeapBytes = std::int64_t{1} << 38;
 /// What a server counts; written by it alone.
 struct alignas(64) Counters {
   std::atomic<std::int64_t> requests, bytes, applied, dropped, queue, queue_most, duplicates, forwarded;
-  std::atomic<std::int64_t> busy_ns, failovers, recovery_ns;
+  std::atomic<std::int64_t> busy_ns, failovers, recovery_ns, adopted;
 };
 
 struct alignas(64) RankLine {
@@ -63,8 +63,10 @@ class Group {
   const shm::WaitPolicy& policy() const { return setup_.policy; }
 
   Ring& requests(int server, int client) const { return rings_[server * clients() + client]; }
-  /// From a server to the next of a shard's line, `hop` steps from its owner.
-  Ring& chain(int hop, int server, int from) const;
+  /// What a server passes on to its replicas.
+  Ring& chain(int server, int from) const { return chains_[server * servers() + from]; }
+  /// Whether a server has a whole copy of a shard; set by itself.
+  std::atomic<bool>& ready(int shard, int server) const { return ready_[shard * servers() + server]; }
   RankLine& line(int rank) const { return lines_[rank]; }
   Counters& counters(int server) const { return counters_[server]; }
   char* heap(int server) const { return heaps_[static_cast<std::size_t>(server)].base(); }
@@ -74,7 +76,7 @@ class Group {
   }
 
   bool lives(int rank) const { return lines_[rank].fate.load(std::memory_order_acquire) == shm::Fate::Alive; }
-  /// The first server of the shard's line that lives; -1 if none does.
+  /// The first server from the shard's own on that lives; -1 if it has no copy.
   int owner(int shard) const;
   /// Asks the kernel who has died; a system call. Everybody hears of news.
   void look();
@@ -96,6 +98,7 @@ class Group {
   RankLine* lines_;
   Counters* counters_;
   std::atomic<std::int64_t>* places_;
+  std::atomic<bool>* ready_;
   Ring* rings_;
   Ring* chains_;
 };

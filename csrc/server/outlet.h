@@ -19,6 +19,17 @@ class Outlet {
   void publish(const Record& record) { writer_.publish(record); }
   Record* reap() { return writer_.reap(); }
 
+  /// Sends a copy of a record now or, if there is no room, later.
+  void send(const Record& record) {
+    const char* bytes = reinterpret_cast<const char*>(&record);
+    if (Record* copy = reserve(record.bytes)) {
+      std::memcpy(static_cast<void*>(copy), bytes, record.bytes);
+      publish(*copy);
+    } else {
+      again_.emplace_back(bytes, record.bytes);
+    }
+  }
+
   /// Takes back, in order, what the reader will never do.
   std::deque<std::string> recover() {
     std::deque<std::string> records;

@@ -21,6 +21,8 @@ enum class Kind : std::uint8_t {
   Export,    // rows with all that belongs to them, from place `version` on, `count` at most, are written into the
              // payload; how many into `piece`, the next place into `log`
   Leave,     // the client has finished, or is gone
+  State,     // a part of a shard's state, for a new replica; Loads with no number follow, then Ready
+  Ready,
 };
 
 enum class Status : std::uint8_t { Done, Moved, Refused };

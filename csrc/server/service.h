@@ -2,13 +2,17 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "server/group.h"
+#include "server/handover.h"
 #include "server/outlet.h"
 #include "server/shard.h"
 
@@ -19,7 +23,9 @@ class Service {
   explicit Service(std::shared_ptr<Group> group);
   ~Service();
 
-  void add_table(int shard, int number, std::unique_ptr<Table> table);
+  /// A table that every shard has a part of, or none: `make` returns a shard's, empty, null if it has none.
+  using Make = std::function<std::unique_ptr<Table>(int shard)>;
+  void define(int number, Make make);
   void start();
   void stop();
   /// In the child of a fork: there is no thread here.
@@ -32,43 +38,51 @@ class Service {
   std::string failure() const;
   /// Whether all clients have closed, or are gone, and everything is everywhere.
   bool finished();
-  /// Runs `f(shard)` while the shard stands still; null if this server has no copy.
-  template <class F> auto with_shard(int shard, F&& f) {
-    const std::lock_guard lock(mutex_);
-    return f(shards_[static_cast<std::size_t>(shard)].get());
-  }
 
  private:
   bool turn();
-  bool follow(Reader& reader);
+  bool settle();
+  void run();
+
+  // What clients ask.
   bool serve(int client);
   bool take(int client, Record& record);
   bool gather(int shard, const Record& head);
   void bury(int client);
-  bool settle();
+  bool commit(Record& record);
+
+  // What replicas hear.
   void look();
-  void lose(int server);
-  void run();
+  void link();
+  bool hand_over();
+  bool follow(int server);
+  void replicate(Record& record);
+  void adopt(const Record& record);
 
   Shard& shard(int number) { return *shards_[static_cast<std::size_t>(number)]; }
+  int linked(int shard) const { return links_[static_cast<std::size_t>(shard)]; }
   bool owns(int shard) const;
+  bool stands_still(int shard) const { return handovers_[static_cast<std::size_t>(shard)] != nullptr; }
   bool caught_up();
-  /// Who copies the shard from this server; -1 if nobody does.
-  int successor(int shard) const;
-  Outlet& outlet(int shard, int server);
-  Record* reserve(int shard, std::uint32_t bytes);
-  void publish(const Record& record);
-  bool commit(Record& record);
+  /// The servers that are to hold the shard, its owner first.
+  std::vector<int> line(int shard) const;
+  void publish(int shard, const Record& record);
   std::uint64_t safe(int shard) const;
 
   std::shared_ptr<Group> group_;
   int me_;
+  std::vector<std::pair<int, Make>> definitions_;
   std::vector<std::unique_ptr<Shard>> shards_;  // null where this server has no copy
-  std::vector<Reader> clients_, predecessors_;  // predecessors: hop * servers + server
-  std::vector<Outlet> outlets_;                 // to replicas, that many hops from the shard's first server
-  std::vector<std::uint64_t> acknowledged_;     // last change that the successor has done, by shard
-  std::vector<bool> dead_;                      // servers
-  std::vector<bool> rung_;                      // whose bell to ring after this turn: clients, then servers
+  std::vector<Reader> clients_, predecessors_;  // by client, and by server
+  std::vector<Outlet> outlets_;                 // by server
+  // By shard: to whom changes are passed on, -1: nobody; the last change that he has done; his copy in the making.
+  std::vector<int> links_;
+  std::vector<std::uint64_t> acknowledged_;
+  std::vector<std::unique_ptr<Handover>> handovers_;
+  std::vector<std::deque<std::string>> put_by_;  // changes that have come meanwhile
+  std::vector<std::vector<char>> states_;        // that come for a copy of this server's own, by shard
+  std::vector<bool> dead_;                       // servers
+  std::vector<bool> rung_;                       // whose bell to ring after this turn: clients, then servers
   std::vector<Record> scratch_;
   double looked_ = 0, lost_since_ = -1;
   std::mutex mutex_;

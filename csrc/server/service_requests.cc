@@ -11,31 +11,19 @@ namespace pyccl::server {
 
 /// Applies a record here and passes it on; false if the replica has no room for it now.
 bool Service::commit(Record& record) {
-  Shard& here = shard(record.shard);
-  if (successor(record.shard) < 0) {
-    here.apply(record);
+  const int number = record.shard;
+  if (stands_still(number)) return false;
+  if (linked(number) < 0) {
+    shard(number).apply(record);
     return true;
   }
-  Record* copy = reserve(record.shard, record.bytes);
+  Record* copy = outlets_[static_cast<std::size_t>(linked(number))].reserve(record.bytes);
   if (copy == nullptr) return false;
   std::memcpy(static_cast<void*>(copy), &record, record.bytes);
-  here.apply(record);
+  shard(number).apply(record);
   copy->log = record.log;
-  publish(*copy);
+  publish(number, *copy);
   return true;
-}
-
-bool Service::follow(Reader& predecessor) {
-  bool moved = false;
-  while (Record* record = predecessor.peek()) {
-    const int number = record->shard;
-    const std::uint64_t log = record->log, here = shard(number).log();
-    if (log > here + 1) throw std::runtime_error("a replica misses changes of shard " + std::to_string(number));
-    if (log == here + 1 && !commit(*record)) break;
-    predecessor.take(number, log);
-    moved = true;
-  }
-  return moved;
 }
 
 bool Service::serve(int client) {
@@ -87,6 +75,7 @@ bool Service::take(int client, Record& record) {
 
 /// Applies a piece's mean once all clients have sent theirs, in the order of their ranks.
 bool Service::gather(int number, const Record& head) {
+  if (stands_still(number)) return false;
   Shard& here = shard(number);
   std::vector<Record*> pieces;
   std::vector<const void*> sources;
@@ -101,9 +90,9 @@ bool Service::gather(int number, const Record& head) {
   }
   const auto named = static_cast<std::int64_t>(clients.size() * sizeof(Contributor));
   const std::uint32_t bytes = record_bytes(named + 4 * head.count);
-  const bool replicated = successor(number) >= 0;
+  const bool replicated = linked(number) >= 0;
   scratch_.resize((bytes + sizeof(Record) - 1) / sizeof(Record));
-  Record* step = replicated ? reserve(number, bytes) : scratch_.data();
+  Record* step = replicated ? outlets_[static_cast<std::size_t>(linked(number))].reserve(bytes) : scratch_.data();
   if (step == nullptr) return false;
   *step = head;
   step->bytes = bytes;
@@ -121,7 +110,7 @@ bool Service::gather(int number, const Record& head) {
     pieces[i]->fate = policy::Fate::Applied;
     clients_[static_cast<std::size_t>(clients[i])].take(number, step->log);
   }
-  if (replicated) publish(*step);
+  if (replicated) publish(number, *step);
   return true;
 }
 

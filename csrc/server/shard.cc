@@ -60,7 +60,7 @@ void Shard::apply(Record& record) {
       }
       break;
     case Kind::Leave:
-      gone_[static_cast<std::size_t>(client)] = true;
+      gone_[static_cast<std::size_t>(client)] = 1;
       for (auto& [number, made] : tables_) made->leave(client);
       break;
     default: break;
@@ -77,6 +77,26 @@ void Shard::step(const Record& record) {
     done_[static_cast<std::size_t>(c.client)] = c.sequence;
   }
   table(record.table)->push_mean(record, record.payload() + bytes, clients);
+}
+
+void Shard::save(BytesOut& out) const {
+  out.put(done_);
+  out.put(gone_);
+  out.put(log_);
+  for (const auto& [number, made] : tables_) {
+    made->save(out);
+    made->storage().save(out);
+  }
+}
+
+void Shard::restore(BytesIn& in) {
+  in.get(done_);
+  in.get(gone_);
+  in.get(log_);
+  for (const auto& [number, made] : tables_) {
+    made->restore(in);
+    made->storage().restore(in);
+  }
 }
 
 }  // namespace pyccl::server

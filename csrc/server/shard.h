@@ -21,7 +21,7 @@ class Shard {
 
   /// The last of the client's requests that has been applied.
   std::uint64_t done(int client) const { return done_[static_cast<std::size_t>(client)]; }
-  bool gone(int client) const { return gone_[static_cast<std::size_t>(client)]; }
+  bool gone(int client) const { return gone_[static_cast<std::size_t>(client)] != 0; }
   /// Clients that have neither finished nor gone.
   std::vector<int> active() const;
   /// Changes applied.
@@ -36,12 +36,16 @@ class Shard {
   /// Applies a record and writes its answer. Those that only read change nothing else.
   void apply(Record& record);
 
+  /// All but parameters and rows, for a new replica that has the same tables.
+  void save(BytesOut& out) const;
+  void restore(BytesIn& in);
+
  private:
   void step(const Record& record);
 
   std::map<int, std::unique_ptr<Table>> tables_;
   std::vector<std::uint64_t> done_;
-  std::vector<bool> gone_;
+  std::vector<char> gone_;
   std::uint64_t log_ = 0;
 };
 

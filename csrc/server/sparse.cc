@@ -1,5 +1,6 @@
 #include "server/sparse.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "server/segment_sum.h"
@@ -56,6 +57,19 @@ void SparseStorage::load(const Record& record) {
   table_.import_rows(ids, reinterpret_cast<const float*>(ids + 3 * n), ids + n, ids + 2 * n, n);
 }
 
+/// Writes rows as they lie in a Load.
+void SparseStorage::write(const SparseRows& rows, char* to) {
+  const auto put = [&to](const auto& column) {
+    const std::size_t bytes = column.size() * sizeof(column[0]);
+    if (bytes > 0) std::memcpy(to, column.data(), bytes);
+    to += bytes;
+  };
+  put(rows.ids);
+  put(rows.versions);
+  put(rows.touches);
+  put(rows.values);
+}
+
 void SparseStorage::read(Record& request) {
   auto* ids = reinterpret_cast<std::int64_t*>(request.payload());
   if (request.kind == Kind::PullRows) {
@@ -64,20 +78,49 @@ void SparseStorage::read(Record& request) {
   }
   SparseRows rows;
   request.log = static_cast<std::uint64_t>(table_.export_rows(request.version, request.count, rows));
-  const auto n = static_cast<std::int64_t>(rows.ids.size());
-  const auto column = static_cast<std::size_t>(n) * 8;
-  request.piece = static_cast<std::int32_t>(n);
-  if (n == 0) return;
-  std::memcpy(ids, rows.ids.data(), column);
-  std::memcpy(ids + n, rows.versions.data(), column);
-  std::memcpy(ids + 2 * n, rows.touches.data(), column);
-  std::memcpy(ids + 3 * n, rows.values.data(), rows.values.size() * 4);
+  request.piece = static_cast<std::int32_t>(rows.ids.size());
+  write(rows, request.payload());
 }
 
 std::int64_t SparseStorage::bytes() const {
   std::size_t held = sum_.ids.size() * 8 + sum_.rows.size() * 4;
   for (const Gradient& g : held_) held += g.ids.size() * 8 + g.rows.size() * 4;
   return table_.bytes() + static_cast<std::int64_t>(held);
+}
+
+void SparseStorage::save(BytesOut& out) const {
+  for (const Gradient& g : held_) {
+    out.put(g.ids);
+    out.put(g.rows);
+  }
+  out.put(sum_.ids);
+  out.put(sum_.rows);
+  out.put(table_.export_state());
+}
+
+void SparseStorage::restore(BytesIn& in) {
+  for (Gradient& g : held_) {
+    in.get(g.ids);
+    in.get(g.rows);
+  }
+  in.get(sum_.ids);
+  in.get(sum_.rows);
+  std::vector<std::uint8_t> state;
+  in.get(state);
+  table_.import_state(state.data(), static_cast<std::int64_t>(state.size()));
+}
+
+std::int64_t SparseStorage::part_bytes() const {
+  return std::max<std::int64_t>(kPieceElements * 4, RowsLayout::whole_bytes(1, table_.width()));
+}
+
+bool SparseStorage::copy(std::int64_t& place, Record& load) const {
+  if (place < 0) return false;
+  SparseRows rows;
+  place = table_.export_rows(place, part_bytes() / RowsLayout::whole_bytes(1, table_.width()), rows);
+  load.count = static_cast<std::int32_t>(rows.ids.size());
+  write(rows, load.payload());
+  return true;
 }
 
 }  // namespace pyccl::server

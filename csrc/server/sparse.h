@@ -31,12 +31,18 @@ class SparseStorage final : public Storage {
   bool accepts(const Record& record) const override;
   std::int64_t bytes() const override;
   std::int64_t rows() const override { return table_.rows(); }
+  void save(BytesOut& out) const override;
+  void restore(BytesIn& in) override;
+  std::int64_t part_bytes() const override;
+  bool copy(std::int64_t& place, Record& load) const override;
 
  private:
   struct Gradient {
     std::vector<std::int64_t> ids;
     std::vector<float> rows;
   };
+
+  static void write(const SparseRows& rows, char* to);
 
   SparseTable table_;
   std::vector<Gradient> held_;  // by client

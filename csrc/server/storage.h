@@ -1,6 +1,7 @@
 // What a table keeps, and how gradients get there.
 #pragma once
 
+#include "core/bytes.h"
 #include "server/record.h"
 
 namespace pyccl::server {
@@ -27,6 +28,13 @@ class Storage {
   /// Whether a record's payload fits this table.
   virtual bool accepts(const Record& record) const = 0;
   virtual std::int64_t bytes() const = 0;
+
+  /// For a new replica: what is neither parameters nor rows; then those, part by part. `copy` writes the next Load from
+  /// `place` on, 0 at first, and moves it on; false, and nothing written, at the end.
+  virtual void save(BytesOut& out) const = 0;
+  virtual void restore(BytesIn& in) = 0;
+  virtual std::int64_t part_bytes() const = 0;
+  virtual bool copy(std::int64_t& place, Record& load) const = 0;
   /// Of a sparse table.
   virtual std::int64_t rows() const { return 0; }
 };

@@ -114,4 +114,28 @@ void Table::leave(int client) {
   settle();
 }
 
+void Table::save(BytesOut& out) const {
+  rule_->save(out);
+  out.put(states_);
+  out.put(read_);
+  out.put(verdicts_);
+  out.put(staleness_);
+  out.put(made_);
+  out.put(applied_);
+  out.put(dropped_);
+  out.put(added_);
+}
+
+void Table::restore(BytesIn& in) {
+  rule_->restore(in);
+  in.get(states_);
+  in.get(read_);
+  in.get(verdicts_);
+  in.get(staleness_);
+  in.get(made_);
+  in.get(applied_);
+  in.get(dropped_);
+  in.get(added_);
+}
+
 }  // namespace pyccl::server

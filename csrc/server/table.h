@@ -36,6 +36,10 @@ class Table {
   void leave(int client);
   bool gone(int client) const { return at(client) == State::Gone; }
 
+  /// All but the storage, for a new replica.
+  void save(BytesOut& out) const;
+  void restore(BytesIn& in);
+
   /// How often a gradient had that staleness; the last entry counts all greater ones.
   const std::vector<std::int64_t>& staleness() const { return staleness_; }
   std::int64_t applied() const { return applied_; }
