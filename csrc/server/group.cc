@@ -27,7 +27,7 @@ struct Plan {
     ready = page(counters + servers * static_cast<std::int64_t>(sizeof(Counters)));
     places = page(ready + servers * servers);
     rings = page(places + kMaxTables * servers * servers * 8);
-    chains = page(rings + servers * clients * static_cast<std::int64_t>(sizeof(Ring)));
+    chains = page(rings + servers * servers * clients * static_cast<std::int64_t>(sizeof(Ring)));
     end = chains + (replicas > 0 ? servers * servers * static_cast<std::int64_t>(sizeof(Ring)) : 0);
   }
 };

@@ -62,7 +62,11 @@ class Group {
   int own_client() const { return place_of(setup_.clients); }
   const shm::WaitPolicy& policy() const { return setup_.policy; }
 
-  Ring& requests(int server, int client) const { return rings_[server * clients() + client]; }
+  /// What a client asks of a server about one shard. A ring holds requests in order: with two shards in it, two clients
+  /// could each wait for the other behind a request that needs both.
+  Ring& requests(int server, int shard, int client) const {
+    return rings_[(static_cast<std::int64_t>(server) * shards() + shard) * clients() + client];
+  }
   /// What a server passes on to its replicas.
   Ring& chain(int server, int from) const { return chains_[server * servers() + from]; }
   /// Whether a server has a whole copy of a shard; set by itself.

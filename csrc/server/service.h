@@ -45,8 +45,11 @@ class Service {
   void run();
 
   // What clients ask.
+  Reader& asked(int shard, int client) {
+    return clients_[static_cast<std::size_t>(shard * group_->clients() + client)];
+  }
   bool serve(int client);
-  bool take(int client, Record& record);
+  bool take(int number, int client, Record& record);
   bool gather(int shard, const Record& head);
   void bury(int client);
   bool commit(Record& record);
@@ -73,7 +76,7 @@ class Service {
   int me_;
   std::vector<std::pair<int, Make>> definitions_;
   std::vector<std::unique_ptr<Shard>> shards_;  // null where this server has no copy
-  std::vector<Reader> clients_, predecessors_;  // by client, and by server
+  std::vector<Reader> clients_, predecessors_;  // by shard and client, and by server
   std::vector<Outlet> outlets_;                 // by server
   // By shard: to whom changes are passed on, -1: nobody; the last change that he has done; his copy in the making.
   std::vector<int> links_;

@@ -28,20 +28,22 @@ bool Service::commit(Record& record) {
 
 bool Service::serve(int client) {
   bool moved = false;
-  Reader& reader = clients_[static_cast<std::size_t>(client)];
-  while (Record* record = reader.peek()) {
-    if (!take(client, *record)) break;
-    moved = true;
+  for (int number = 0; number < group_->shards(); ++number) {
+    if (!owns(number)) continue;
+    Reader& reader = asked(number, client);
+    while (Record* record = reader.peek()) {
+      if (!take(number, client, *record)) break;
+      moved = true;
+    }
   }
   return moved;
 }
 
 /// Handles a client's next record; false if its turn has not come.
-bool Service::take(int client, Record& record) {
-  Reader& reader = clients_[static_cast<std::size_t>(client)];
-  const int number = record.shard;
+bool Service::take(int number, int client, Record& record) {
+  Reader& reader = asked(number, client);
   Counters& mine = group_->counters(me_);
-  if (number >= group_->shards() || record.client != client || group_->owner(number) != me_) {
+  if (record.shard != number || record.client != client || group_->owner(number) != me_) {
     record.status = Status::Refused;
     reader.take(0, 0);
     return true;
@@ -81,7 +83,7 @@ bool Service::gather(int number, const Record& head) {
   std::vector<const void*> sources;
   const std::vector<int> clients = here.active();
   for (const int client : clients) {
-    Record* piece = clients_[static_cast<std::size_t>(client)].peek();
+    Record* piece = asked(number, client).peek();
     if (piece == nullptr || piece->kind != Kind::Push || piece->shard != number || piece->table != head.table ||
         piece->piece != head.piece || piece->sequence != here.done(client) + 1 || !here.accepts(*piece))
       return false;
@@ -108,7 +110,7 @@ bool Service::gather(int number, const Record& head) {
   here.apply(*step);
   for (std::size_t i = 0; i < clients.size(); ++i) {
     pieces[i]->fate = policy::Fate::Applied;
-    clients_[static_cast<std::size_t>(clients[i])].take(number, step->log);
+    asked(number, clients[i]).take(number, step->log);
   }
   if (replicated) publish(number, *step);
   return true;
