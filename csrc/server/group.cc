@@ -28,7 +28,7 @@ struct Plan {
     places = page(ready + servers * servers);
     rings = page(places + kMaxTables * servers * servers * 8);
     chains = page(rings + servers * servers * clients * static_cast<std::int64_t>(sizeof(Ring)));
-    end = chains + (replicas > 0 ? servers * servers * static_cast<std::int64_t>(sizeof(Ring)) : 0);
+    end = chains + (replicas > 0 ? servers * servers * servers * static_cast<std::int64_t>(sizeof(Ring)) : 0);
   }
 };
 

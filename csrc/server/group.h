@@ -67,8 +67,11 @@ class Group {
   Ring& requests(int server, int shard, int client) const {
     return rings_[(static_cast<std::int64_t>(server) * shards() + shard) * clients() + client];
   }
-  /// What a server passes on to its replicas.
-  Ring& chain(int server, int from) const { return chains_[server * servers() + from]; }
+  /// What a server passes on to a replica of a shard. What is acknowledged in order must not wait for another shard:
+  /// lines of replicas that run in a circle would wait for themselves.
+  Ring& chain(int server, int from, int shard) const {
+    return chains_[(static_cast<std::int64_t>(server) * servers() + from) * shards() + shard];
+  }
   /// Whether a server has a whole copy of a shard; set by itself.
   std::atomic<bool>& ready(int shard, int server) const { return ready_[shard * servers() + server]; }
   RankLine& line(int rank) const { return lines_[rank]; }

@@ -24,8 +24,10 @@ Service::Service(std::shared_ptr<Group> group) : group_(std::move(group)), me_(g
       clients_.emplace_back(group_->requests(me_, number, client));
   }
   for (int server = 0; group_->replicas() > 0 && server < group_->servers(); ++server) {
-    predecessors_.emplace_back(group_->chain(me_, server));
-    outlets_.emplace_back(group_->chain(server, me_));
+    for (int number = 0; number < group_->shards(); ++number) {
+      predecessors_.emplace_back(group_->chain(me_, server, number));
+      outlets_.emplace_back(group_->chain(server, me_, number));
+    }
   }
   shards_.resize(servers);
   handovers_.resize(servers);
@@ -119,7 +121,7 @@ bool Service::turn() {
   look();
   bool moved = false;
   for (Outlet& outlet : outlets_) moved |= outlet.flush();
-  for (std::size_t server = 0; server < predecessors_.size(); ++server) moved |= follow(static_cast<int>(server));
+  for (std::size_t i = 0; i < predecessors_.size(); ++i) moved |= follow(predecessors_[i], i / dead_.size());
   moved |= hand_over();
   for (int client = 0; client < group_->clients(); ++client) {
     moved |= serve(client);
@@ -158,7 +160,7 @@ bool Service::settle() {
   }
   for (std::size_t i = 0; i < predecessors_.size(); ++i) {
     if (!predecessors_[i].settle(everywhere)) continue;
-    rung_[static_cast<std::size_t>(group_->clients()) + i] = moved = true;
+    rung_[static_cast<std::size_t>(group_->clients()) + i / dead_.size()] = moved = true;
   }
   return moved;
 }

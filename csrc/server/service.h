@@ -45,6 +45,9 @@ class Service {
   void run();
 
   // What clients ask.
+  Outlet& outlet(int server, int shard) {
+    return outlets_[static_cast<std::size_t>(server * group_->shards() + shard)];
+  }
   Reader& asked(int shard, int client) {
     return clients_[static_cast<std::size_t>(shard * group_->clients() + client)];
   }
@@ -58,7 +61,7 @@ class Service {
   void look();
   void link();
   bool hand_over();
-  bool follow(int server);
+  bool follow(Reader& predecessor, std::size_t server);
   void replicate(Record& record);
   void adopt(const Record& record);
 
@@ -76,8 +79,8 @@ class Service {
   int me_;
   std::vector<std::pair<int, Make>> definitions_;
   std::vector<std::unique_ptr<Shard>> shards_;  // null where this server has no copy
-  std::vector<Reader> clients_, predecessors_;  // by shard and client, and by server
-  std::vector<Outlet> outlets_;                 // by server
+  std::vector<Reader> clients_, predecessors_;  // by shard and client, and by server and shard
+  std::vector<Outlet> outlets_;                 // by server and shard
   // By shard: to whom changes are passed on, -1: nobody; the last change that he has done; his copy in the making.
   std::vector<int> links_;
   std::vector<std::uint64_t> acknowledged_;

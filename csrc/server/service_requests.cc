@@ -17,7 +17,7 @@ bool Service::commit(Record& record) {
     shard(number).apply(record);
     return true;
   }
-  Record* copy = outlets_[static_cast<std::size_t>(linked(number))].reserve(record.bytes);
+  Record* copy = outlet(linked(number), number).reserve(record.bytes);
   if (copy == nullptr) return false;
   std::memcpy(static_cast<void*>(copy), &record, record.bytes);
   shard(number).apply(record);
@@ -94,7 +94,7 @@ bool Service::gather(int number, const Record& head) {
   const std::uint32_t bytes = record_bytes(named + 4 * head.count);
   const bool replicated = linked(number) >= 0;
   scratch_.resize((bytes + sizeof(Record) - 1) / sizeof(Record));
-  Record* step = replicated ? outlets_[static_cast<std::size_t>(linked(number))].reserve(bytes) : scratch_.data();
+  Record* step = replicated ? outlet(linked(number), number).reserve(bytes) : scratch_.data();
   if (step == nullptr) return false;
   *step = head;
   step->bytes = bytes;
