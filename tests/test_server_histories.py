@@ -44,3 +44,12 @@ def test_ranks_of_mpi_survive(policy: str, victim: int) -> None:
     mpi.launcher()
     trial = Trial(victim, 4, [], 1, policy, 20, 400, 1, [Fault("kill", victim, 0.4, 1e-3)])
     assert play(trial, "mpi") == []
+
+
+@pytest.mark.parametrize("policy", ["Async()", "SSP(2)"])
+def test_replicas_of_replicas_in_a_circle_do_not_wait_for_each_other(policy: str) -> None:
+    assert play(Trial(0, 3, [], 2, policy, 20, 400, 1, [])) == []
+
+
+def test_shards_do_not_choose_apart_whom_a_version_is_made_of() -> None:
+    assert play(Trial(0, 4, [], 0, "KAsync(2)", 300, 100, 64, [])) == []

@@ -152,7 +152,8 @@ class ParameterServer(Lifetime):
         if isinstance(made, SparseTable):
             self._endpoint.add_sparse(**common, setting=made.setting)
         else:
-            self._bounds[name] = self._placement.cut(made.start.size, whole=made.optimizer.whole)
+            whole = made.optimizer.whole or made.flow.together
+            self._bounds[name] = self._placement.cut(made.start.size, whole=whole)
             self._endpoint.add_dense(**common, bounds=self._bounds[name], initial=made.start)
         self._numbers[name] = len(self._tables)
         self._tables[name] = made

@@ -120,7 +120,7 @@ def judge(trial: Trial, folder: str) -> list[str]:
         history = events(folder, rank)
         if rank in trial.killed:
             if any(what == "finished" for what, _, _ in history):
-                wrong.append(f"rank {rank} was killed after its end: the trial shows nothing")
+                print(f"seed {trial.seed}: rank {rank} was killed after its end")
             continue
         kinds = [what for what, _, _ in history]
         if "raised" in kinds or "ended" not in kinds:
@@ -164,13 +164,13 @@ def _judge_worker(trial: Trial, cells: np.ndarray, folder: str, rank: int) -> li
                     wrong.append(f"rank {rank} step {step} was acknowledged and is lost")
             elif step not in asked:
                 wrong.append(f"rank {rank} step {step} was never pushed and is {value}")
-            elif not once(trial, value, done.get(step, 0) > alone):
+            elif not once(trial, value, done.get(step + 1, alone + 1) > alone):
                 wrong.append(f"rank {rank} step {step} is {value}: not once")
     return wrong[:5]
 
 
 def once(trial: Trial, value: float, alone: bool) -> bool:
-    """Whether a push that was applied once can have added that; `alone`: when all other workers had ended."""
+    """Whether a push that was applied once can have added that; `alone`: all others ended before the worker's next."""
     workers, deaths = len(trial.workers), sum(rank in trial.workers for rank in trial.killed)
     if trial.policy == "Sync()":
         return value in {AMOUNT / n for n in range(1 if alone else workers - deaths, workers + 1)}
