@@ -211,6 +211,11 @@ void Client::request(const std::string& what, const std::function<bool()>& ready
   if (!broken_.empty()) throw CommError("this client of the parameter server cannot go on: " + broken_);
   try {
     drive(what, timeout_, ready);
+  } catch (const ServerLost& error) {
+    // Nothing more can be asked of a table that has lost a shard; the others are whole.
+    const auto empty = [](const auto& waiting) { return waiting.empty(); };
+    if (!std::all_of(rows_.begin(), rows_.end(), empty)) give_up(error.what());
+    throw;
   } catch (const std::exception& error) {
     give_up(error.what());
     throw;
