@@ -30,14 +30,14 @@ Client::Client(std::shared_ptr<Group> group, double timeout, std::function<void(
   rows_.resize(shards);
 }
 
-void Client::add_dense(int table, std::string name, std::vector<std::int64_t> bounds, int slots) {
+void Client::add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots) {
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
-  tables_.push_back({std::move(name), std::move(bounds), 0, slots, {}});
+  tables_.push_back({std::move(name), wire, std::move(bounds), 0, slots, {}});
 }
 
-void Client::add_sparse(int table, std::string name, std::int64_t dim, int slots) {
+void Client::add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots) {
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
-  tables_.push_back({std::move(name), {}, dim, slots, {}});
+  tables_.push_back({std::move(name), wire, {}, dim, slots, {}});
 }
 
 std::vector<int> Client::shards_of(const TableInfo& table) const {

@@ -27,8 +27,8 @@ class Client {
   Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own);
 
   /// A dense table: shard i has its elements [bounds[i], bounds[i + 1]).
-  void add_dense(int table, std::string name, std::vector<std::int64_t> bounds, int slots);
-  void add_sparse(int table, std::string name, std::int64_t dim, int slots);
+  void add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots);
+  void add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots);
 
   /// Returns when the gradient has been handed over; the ticket is done when it is on all replicas.
   Ticket push(int table, const float* gradient);
@@ -61,6 +61,7 @@ class Client {
  private:
   struct TableInfo {
     std::string name;
+    kernels::Codec wire;  // of gradients
     std::vector<std::int64_t> bounds;
     std::int64_t dim = 0;  // of a sparse table
     int slots = 0;         // of the optimiser

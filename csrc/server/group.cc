@@ -70,6 +70,19 @@ int Group::place_of(const std::vector<int>& ranks) const {
   return found == ranks.end() ? -1 : static_cast<int>(found - ranks.begin());
 }
 
+std::int64_t Group::queued(int server) const {
+  std::uint64_t bytes = 0;
+  for (int shard = 0; shard < shards(); ++shard) {
+    if (owner(shard) != server) continue;  // its rings hold nothing, maybe not even memory
+    for (int client = 0; client < clients(); ++client) {
+      const Ring& ring = requests(server, shard, client);
+      const std::uint64_t done = ring.tail.load(std::memory_order_acquire);
+      bytes += ring.head.load(std::memory_order_acquire) - done;
+    }
+  }
+  return static_cast<std::int64_t>(bytes);
+}
+
 int Group::owner(int shard) const {
   for (int step = 0; step < servers(); ++step) {
     const int server = (shard + step) % servers();

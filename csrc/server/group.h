@@ -21,7 +21,7 @@ inline constexpr std::int64_t kHeapBytes = std::int64_t{1} << 38;
 
 /// What a server counts; written by it alone.
 struct alignas(64) Counters {
-  std::atomic<std::int64_t> requests, bytes, applied, dropped, queue, queue_most, duplicates, forwarded;
+  std::atomic<std::int64_t> requests, bytes, applied, dropped, staleness, duplicates, forwarded;
   std::atomic<std::int64_t> busy_ns, failovers, recovery_ns, adopted;
 };
 
@@ -72,6 +72,8 @@ class Group {
   Ring& chain(int server, int from, int shard) const {
     return chains_[(static_cast<std::int64_t>(server) * servers() + from) * shards() + shard];
   }
+  /// Bytes that clients have sent to a server and that are not done.
+  std::int64_t queued(int server) const;
   /// Whether a server has a whole copy of a shard; set by itself.
   std::atomic<bool>& ready(int shard, int server) const { return ready_[shard * servers() + server]; }
   RankLine& line(int rank) const { return lines_[rank]; }

@@ -90,6 +90,7 @@ class Service {
   std::vector<bool> dead_;                       // servers
   std::vector<bool> rung_;                       // whose bell to ring after this turn: clients, then servers
   std::vector<Record> scratch_;
+  std::vector<std::vector<float>> decoded_;  // by client
   double looked_ = 0, lost_since_ = -1;
   std::mutex mutex_;
   mutable std::mutex failure_mutex_;

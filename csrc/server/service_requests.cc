@@ -70,6 +70,10 @@ bool Service::take(int number, int client, Record& record) {
     else if (!commit(record)) return false;
     reader.take(number, here.log());
   }
+  if ((record.kind == Kind::Push || record.kind == Kind::PushRows) && record.last()) {
+    (record.fate == policy::Fate::Dropped ? mine.dropped : mine.applied).fetch_add(1, std::memory_order_relaxed);
+    mine.staleness.fetch_add(record.version, std::memory_order_relaxed);
+  }
   mine.requests.fetch_add(1, std::memory_order_relaxed);
   mine.bytes.fetch_add(bytes, std::memory_order_relaxed);
   return true;
@@ -88,7 +92,14 @@ bool Service::gather(int number, const Record& head) {
         piece->piece != head.piece || piece->sequence != here.done(client) + 1 || !here.accepts(*piece))
       return false;
     pieces.push_back(piece);
-    sources.push_back(piece->payload());
+  }
+  decoded_.resize(clients.size());
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    sources.push_back(pieces[i]->payload());
+    if (pieces[i]->wire == kernels::Codec::Float32) continue;
+    decoded_[i].resize(kPieceElements);
+    kernels::decode(pieces[i]->wire, decoded_[i].data(), pieces[i]->payload(), head.count);
+    sources[i] = decoded_[i].data();
   }
   const auto named = static_cast<std::int64_t>(clients.size() * sizeof(Contributor));
   const std::uint32_t bytes = record_bytes(named + 4 * head.count);
@@ -99,6 +110,7 @@ bool Service::gather(int number, const Record& head) {
   *step = head;
   step->bytes = bytes;
   step->kind = Kind::Step;
+  step->wire = kernels::Codec::Float32;
   step->client = static_cast<std::int32_t>(clients.size());
   for (std::size_t i = 0; i < clients.size(); ++i) {
     const Contributor one{pieces[i]->sequence, clients[i]};

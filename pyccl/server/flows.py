@@ -35,7 +35,7 @@ def flow_of(policy: Policy, optimizer: object, *, sparse: bool = False) -> Flow:
         If it cannot work that way.
     """
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be one of pyccl.optim, such as pyccl.optim.SGD(0.1), got {optimizer!r}")
+        raise TypeError(f"optimizer must be one of pyccl.optim, got {optimizer!r}")
     whole = optimizer.whole and not sparse  # of a sparse table a layer is a row
     match policy:
         case SSP() | BoundedDelay():

@@ -20,7 +20,7 @@ from pyccl.server import snapshot
 from pyccl.server.agreement import agree
 from pyccl.server.lifetime import Lifetime, connect
 from pyccl.server.placement import Placement, server_ranks
-from pyccl.server.tables import DenseTable, RowRules, SparseTable, dense_table, finite, sparse_table
+from pyccl.server.tables import Compensation, DenseTable, RowRules, SparseTable, dense_table, finite, sparse_table
 from pyccl.server.work import ServerWork
 
 __all__ = ["ParameterServer"]
@@ -103,6 +103,8 @@ class ParameterServer(Lifetime):
         dim: int | None = None,
         rules: RowRules | None = None,
         consistency: Policy | None = None,
+        compensation: Compensation | None = None,
+        wire: str = "float32",
         nan: str = "raise",
     ) -> None:
         """Make a table. Collective: the same on every rank, servers included.
@@ -122,6 +124,10 @@ class ParameterServer(Lifetime):
             Which ids get a row, and which rows go; default: all do, none goes.
         consistency : Policy, optional
             Default: the parameter server's.
+        compensation : Compensation, optional
+            Delay compensation of a dense table's gradients.
+        wire : {"float32", "float16", "bfloat16", "int8"}, default "float32"
+            How gradients travel; parameters and sums are float32 always. int8 has a scale for every 64 values.
         nan : {"raise", "skip", "pass"}, default "raise"
             What `push` does with a gradient that is not finite: ValueError, nothing, or push it.
 
@@ -132,29 +138,24 @@ class ParameterServer(Lifetime):
         """
         self._check_open()
         policy = self._policy if consistency is None else consistency
+        options: dict[str, Any] = {"nan": nan, "wire": wire, "compensation": compensation}
         made: DenseTable | SparseTable
         if sparse:
-            made = sparse_table(name, init, optimizer, policy, nan, dim, rules or RowRules())
+            made = sparse_table(name, init, optimizer, policy, dim=dim, rules=rules or RowRules(), **options)
         else:
             if dim is not None or rules is not None:
                 raise TypeError("dim and rules are for tables with sparse=True")
-            made = dense_table(name, init, optimizer, policy, nan)
+            made = dense_table(name, init, optimizer, policy, **options)
         agree(self._comm, "table", made.said())
         if name in self._tables:
             raise ValueError(f"there is a table {name!r} already")
-        common: dict[str, Any] = {
-            "name": name,
-            "flow": made.flow.name,
-            "mean": made.flow.mean,
-            "rule": policy.rule(len(self._workers)),
-            "optimizer": made.optimizer.core,
-        }
+        core = made.core(len(self._workers))
         if isinstance(made, SparseTable):
-            self._endpoint.add_sparse(**common, setting=made.setting)
+            self._endpoint.add_sparse(core, made.setting)
         else:
             whole = made.optimizer.whole or made.flow.together
             self._bounds[name] = self._placement.cut(made.start.size, whole=whole)
-            self._endpoint.add_dense(**common, bounds=self._bounds[name], initial=made.start)
+            self._endpoint.add_dense(core, self._bounds[name], made.start)
         self._numbers[name] = len(self._tables)
         self._tables[name] = made
         self._comm.barrier()  # nobody asks before all have it
@@ -235,19 +236,38 @@ class ParameterServer(Lifetime):
         self._check_open()
         self._endpoint.leave()
 
-    def staleness_histogram(self, name: str) -> npt.NDArray[np.int64]:
+    def staleness_histogram(self, name: str | None = None) -> npt.NDArray[np.int64]:
         """Return how many of this worker's gradients had which staleness, counted at every shard.
+
+        Parameters
+        ----------
+        name : str, optional
+            Of a table; default: all of them together.
 
         Returns
         -------
         ndarray of int64
             Entry s counts gradients before which s versions were made since the one that they were computed on.
         """
-        counts, _, _ = self._endpoint.seen(self._table(name)[0])
-        return np.array(counts, np.int64)
+        self._check_open()
+        numbers = range(len(self._tables)) if name is None else [self._table(name)[0]]
+        counts = [self._endpoint.seen(number)[0] for number in numbers]
+        total = np.zeros(max(map(len, counts), default=0), np.int64)
+        for one in counts:
+            total[: len(one)] += one
+        return total
 
     def stats(self) -> list[dict[str, Any]]:
-        """Return what every server has counted so far: requests, bytes, busy seconds, duplicates, failovers."""
+        """Return what every server has counted so far.
+
+        Returns
+        -------
+        list of dict
+            Per server: its ``rank``, whether it is ``alive``, ``requests``, their ``bytes``, gradients ``applied`` and
+            ``dropped``, the sum of their ``staleness``, bytes ``queued`` now, ``busy`` seconds, records ``forwarded``
+            to replicas, ``duplicates`` after a failover, ``failovers`` seen, seconds of the last ``recovery``, and
+            shards ``adopted`` from others.
+        """
         self._check_open()
         return [
             {"rank": rank, "alive": self._endpoint.lives(rank), **self._endpoint.counters(i)}
@@ -270,10 +290,11 @@ class ParameterServer(Lifetime):
 
     @contextmanager
     def serve(self) -> Iterator[ParameterServer]:
-        """On a dedicated server: the block is left when all workers have finished."""
+        """On a dedicated server: the block is left when all workers have closed, or are gone. Elsewhere: at once."""
         self._check_open()
         yield self
-        self._await_workers(float("inf"))
+        if not self._works:
+            self._await_workers(float("inf"))
 
     def _table(self, name: str) -> tuple[int, DenseTable | SparseTable]:
         self._check_open()
