@@ -74,6 +74,9 @@ class Client {
   /// A record for the owner of a shard; null if there is no room now.
   Record* reserve(int shard, Kind kind, int table, std::int64_t payload);
   void publish(Record& record);
+  Outlet& outlet(int server, int shard) {
+    return outlets_[static_cast<std::size_t>(server * group_->shards() + shard)];
+  }
   /// Reserves, waiting for room.
   Record& make_room(int shard, Kind kind, int table, std::int64_t payload, const std::string& what);
   void begin(const std::vector<int>& shards, int table, const std::string& what);
@@ -100,7 +103,7 @@ class Client {
   std::function<void()> poll_;
   std::shared_ptr<Service> own_;
   std::vector<TableInfo> tables_;
-  std::vector<Outlet> outlets_;         // by server
+  std::vector<Outlet> outlets_;         // by server and shard
   std::vector<int> owners_;             // by shard, as this client knows them; -1: lost
   std::vector<bool> dead_;              // servers
   Ticket issued_, done_;                // by shard

@@ -19,10 +19,15 @@ constexpr double kLook = 0.05;  // seconds between two questions to the kernel w
 Service::Service(std::shared_ptr<Group> group) : group_(std::move(group)), me_(group_->own_server()) {
   if (me_ < 0) throw std::invalid_argument("this rank is not among the servers");
   const auto servers = static_cast<std::size_t>(group_->servers());
-  for (int client = 0; client < group_->clients(); ++client) clients_.emplace_back(group_->requests(me_, client));
+  for (int number = 0; number < group_->shards(); ++number) {
+    for (int client = 0; client < group_->clients(); ++client)
+      clients_.emplace_back(group_->requests(me_, number, client));
+  }
   for (int server = 0; group_->replicas() > 0 && server < group_->servers(); ++server) {
-    predecessors_.emplace_back(group_->chain(me_, server));
-    outlets_.emplace_back(group_->chain(server, me_));
+    for (int number = 0; number < group_->shards(); ++number) {
+      predecessors_.emplace_back(group_->chain(me_, server, number));
+      outlets_.emplace_back(group_->chain(server, me_, number));
+    }
   }
   shards_.resize(servers);
   handovers_.resize(servers);
@@ -116,7 +121,7 @@ bool Service::turn() {
   look();
   bool moved = false;
   for (Outlet& outlet : outlets_) moved |= outlet.flush();
-  for (std::size_t server = 0; server < predecessors_.size(); ++server) moved |= follow(static_cast<int>(server));
+  for (std::size_t i = 0; i < predecessors_.size(); ++i) moved |= follow(predecessors_[i], i / dead_.size());
   moved |= hand_over();
   for (int client = 0; client < group_->clients(); ++client) {
     moved |= serve(client);
@@ -149,13 +154,13 @@ bool Service::settle() {
     }
   }
   const auto everywhere = [this](int number) { return safe(number); };
-  for (int client = 0; client < group_->clients(); ++client) {
-    if (!clients_[static_cast<std::size_t>(client)].settle(everywhere)) continue;
-    rung_[static_cast<std::size_t>(client)] = moved = true;
+  for (std::size_t i = 0; i < clients_.size(); ++i) {
+    if (!clients_[i].settle(everywhere)) continue;
+    rung_[i % static_cast<std::size_t>(group_->clients())] = moved = true;
   }
   for (std::size_t i = 0; i < predecessors_.size(); ++i) {
     if (!predecessors_[i].settle(everywhere)) continue;
-    rung_[static_cast<std::size_t>(group_->clients()) + i] = moved = true;
+    rung_[static_cast<std::size_t>(group_->clients()) + i / dead_.size()] = moved = true;
   }
   return moved;
 }

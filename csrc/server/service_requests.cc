@@ -17,7 +17,7 @@ bool Service::commit(Record& record) {
     shard(number).apply(record);
     return true;
   }
-  Record* copy = outlets_[static_cast<std::size_t>(linked(number))].reserve(record.bytes);
+  Record* copy = outlet(linked(number), number).reserve(record.bytes);
   if (copy == nullptr) return false;
   std::memcpy(static_cast<void*>(copy), &record, record.bytes);
   shard(number).apply(record);
@@ -28,20 +28,22 @@ bool Service::commit(Record& record) {
 
 bool Service::serve(int client) {
   bool moved = false;
-  Reader& reader = clients_[static_cast<std::size_t>(client)];
-  while (Record* record = reader.peek()) {
-    if (!take(client, *record)) break;
-    moved = true;
+  for (int number = 0; number < group_->shards(); ++number) {
+    if (!owns(number)) continue;
+    Reader& reader = asked(number, client);
+    while (Record* record = reader.peek()) {
+      if (!take(number, client, *record)) break;
+      moved = true;
+    }
   }
   return moved;
 }
 
 /// Handles a client's next record; false if its turn has not come.
-bool Service::take(int client, Record& record) {
-  Reader& reader = clients_[static_cast<std::size_t>(client)];
-  const int number = record.shard;
+bool Service::take(int number, int client, Record& record) {
+  Reader& reader = asked(number, client);
   Counters& mine = group_->counters(me_);
-  if (number >= group_->shards() || record.client != client || group_->owner(number) != me_) {
+  if (record.shard != number || record.client != client || group_->owner(number) != me_) {
     record.status = Status::Refused;
     reader.take(0, 0);
     return true;
@@ -85,7 +87,7 @@ bool Service::gather(int number, const Record& head) {
   std::vector<const void*> sources;
   const std::vector<int> clients = here.active();
   for (const int client : clients) {
-    Record* piece = clients_[static_cast<std::size_t>(client)].peek();
+    Record* piece = asked(number, client).peek();
     if (piece == nullptr || piece->kind != Kind::Push || piece->shard != number || piece->table != head.table ||
         piece->piece != head.piece || piece->sequence != here.done(client) + 1 || !here.accepts(*piece))
       return false;
@@ -103,7 +105,7 @@ bool Service::gather(int number, const Record& head) {
   const std::uint32_t bytes = record_bytes(named + 4 * head.count);
   const bool replicated = linked(number) >= 0;
   scratch_.resize((bytes + sizeof(Record) - 1) / sizeof(Record));
-  Record* step = replicated ? outlets_[static_cast<std::size_t>(linked(number))].reserve(bytes) : scratch_.data();
+  Record* step = replicated ? outlet(linked(number), number).reserve(bytes) : scratch_.data();
   if (step == nullptr) return false;
   *step = head;
   step->bytes = bytes;
@@ -120,7 +122,7 @@ bool Service::gather(int number, const Record& head) {
   here.apply(*step);
   for (std::size_t i = 0; i < clients.size(); ++i) {
     pieces[i]->fate = policy::Fate::Applied;
-    clients_[static_cast<std::size_t>(clients[i])].take(number, step->log);
+    asked(number, clients[i]).take(number, step->log);
   }
   if (replicated) publish(number, *step);
   return true;

@@ -13,10 +13,15 @@ __all__ = ["Flow", "flow_of"]
 
 @dataclass(frozen=True)
 class Flow:
-    """The core's name for it, and whether a version is a mean."""
+    """The core's name for it, whether a version is a mean, and whether all elements must have the same versions.
+
+    Where who has given a gradient waits for others' and only some are needed, shards that chose apart could leave each
+    worker waiting for one that waits elsewhere.
+    """
 
     name: str
     mean: bool = False
+    together: bool = False
 
 
 def flow_of(policy: Policy, optimizer: object, *, sparse: bool = False) -> Flow:
@@ -40,7 +45,7 @@ def flow_of(policy: Policy, optimizer: object, *, sparse: bool = False) -> Flow:
         case Sync(backup=0) if not whole and not sparse:
             return Flow("averaged", mean=True)
         case Sync() | KAsync():
-            return Flow("buffered", mean=True)
+            return Flow("buffered", mean=True, together=True)
         case Async() if not whole:
             return Flow("immediate")
         case Async() | SoftSync() | FedBuff():

@@ -153,7 +153,8 @@ class ParameterServer(Lifetime):
         if isinstance(made, SparseTable):
             self._endpoint.add_sparse(core, made.setting)
         else:
-            self._bounds[name] = self._placement.cut(made.start.size, whole=made.optimizer.whole)
+            whole = made.optimizer.whole or made.flow.together
+            self._bounds[name] = self._placement.cut(made.start.size, whole=whole)
             self._endpoint.add_dense(core, self._bounds[name], made.start)
         self._numbers[name] = len(self._tables)
         self._tables[name] = made
