@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from os import PathLike
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pyccl.arrays import NumpyArray, resolve
 from pyccl.checks import integer, output
@@ -16,9 +14,9 @@ from pyccl.communicator import Communicator
 from pyccl.errors import ConfigError
 from pyccl.initializers import int64_ids
 from pyccl.policy import Async, Policy
-from pyccl.server import snapshot
 from pyccl.server.agreement import agree
-from pyccl.server.lifetime import Lifetime, connect
+from pyccl.server.holdings import Holdings
+from pyccl.server.lifetime import connect
 from pyccl.server.placement import Placement, server_ranks
 from pyccl.server.tables import Compensation, DenseTable, RowRules, SparseTable, dense_table, finite, sparse_table
 from pyccl.server.work import ServerWork
@@ -26,7 +24,7 @@ from pyccl.server.work import ServerWork
 __all__ = ["ParameterServer"]
 
 
-class ParameterServer(Lifetime):
+class ParameterServer(Holdings):
     """Tables that live on servers: workers pull parameters and push gradients. Collective.
 
     Parameters
@@ -236,58 +234,6 @@ class ParameterServer(Lifetime):
         self._check_open()
         self._endpoint.leave()
 
-    def staleness_histogram(self, name: str | None = None) -> npt.NDArray[np.int64]:
-        """Return how many of this worker's gradients had which staleness, counted at every shard.
-
-        Parameters
-        ----------
-        name : str, optional
-            Of a table; default: all of them together.
-
-        Returns
-        -------
-        ndarray of int64
-            Entry s counts gradients before which s versions were made since the one that they were computed on.
-        """
-        self._check_open()
-        numbers = range(len(self._tables)) if name is None else [self._table(name)[0]]
-        counts = [self._endpoint.seen(number)[0] for number in numbers]
-        total = np.zeros(max(map(len, counts), default=0), np.int64)
-        for one in counts:
-            total[: len(one)] += one
-        return total
-
-    def stats(self) -> list[dict[str, Any]]:
-        """Return what every server has counted so far.
-
-        Returns
-        -------
-        list of dict
-            Per server: its ``rank``, whether it is ``alive``, ``requests``, their ``bytes``, gradients ``applied`` and
-            ``dropped``, the sum of their ``staleness``, bytes ``queued`` now, ``busy`` seconds, records ``forwarded``
-            to replicas, ``duplicates`` after a failover, ``failovers`` seen, seconds of the last ``recovery``, and
-            shards ``adopted`` from others.
-        """
-        self._check_open()
-        return [
-            {"rank": rank, "alive": self._endpoint.lives(rank), **self._endpoint.counters(i)}
-            for i, rank in enumerate(self._servers)
-        ]
-
-    def balance(self) -> npt.NDArray[np.int64]:
-        """Return how many elements of dense tables each shard has."""
-        return np.array(self._placement.loads)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write all tables to a new folder, by one worker. See `pyccl.server.snapshot`."""
-        self._check_open()
-        snapshot.save(self._endpoint, self._tables, self._bounds, path)
-
-    def load(self, path: str | PathLike[str]) -> None:
-        """Overwrite all tables with those of a folder that `save` has written, by one worker."""
-        self._check_open()
-        snapshot.load(self._endpoint, self._tables, self._bounds, path, self._timeout)
-
     @contextmanager
     def serve(self) -> Iterator[ParameterServer]:
         """On a dedicated server: the block is left when all workers have closed, or are gone. Elsewhere: at once."""
@@ -295,14 +241,6 @@ class ParameterServer(Lifetime):
         yield self
         if not self._works:
             self._await_workers(float("inf"))
-
-    def _table(self, name: str) -> tuple[int, DenseTable | SparseTable]:
-        self._check_open()
-        table = self._tables.get(name)
-        if table is None:
-            known = ", ".join(map(repr, self._tables)) or "none"
-            raise ValueError(f"there is no table {name!r}; there are {known}")
-        return self._numbers[name], table
 
     def _find(self, name: str, ids: Any) -> tuple[int, DenseTable | SparseTable]:
         number, table = self._table(name)
