@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import pyccl
+from pyccl.server.flows import flow_of
 from tests import mpi
 from tests.processes import KILLED, run
 
@@ -63,6 +64,13 @@ test_mpi = mpi.checks(globals())
 def test_a_staleness_below_0(policy: Any) -> None:
     with pytest.raises((pyccl.ConfigError, ValueError)):
         policy(-1)
+
+
+@pytest.mark.parametrize("policy", [pyccl.KAsync(2), pyccl.Sync(backup=1)])
+def test_rows_whose_shards_would_choose_apart_are_refused(policy: pyccl.policy.Policy) -> None:
+    with pytest.raises(pyccl.ConfigError, match="sparse table cannot follow"):
+        flow_of(policy, pyccl.optim.SGD(1.0), sparse=True)
+    assert flow_of(pyccl.Sync(), pyccl.optim.SGD(1.0), sparse=True).name == "buffered"
 
 
 def test_without_replicas_the_lost_shards_are_named_and_others_work_on() -> None:

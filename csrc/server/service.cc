@@ -39,6 +39,7 @@ Service::Service(std::shared_ptr<Group> group) : group_(std::move(group)), me_(g
   rung_.assign(static_cast<std::size_t>(group_->clients()) + servers, false);
   for (int number = 0; number < group_->shards(); ++number) {
     const std::vector<int> holders = line(number);
+    in_line_.push_back(std::find(holders.begin(), holders.end(), me_) != holders.end());
     const auto mine = std::find(holders.begin(), holders.end(), me_);
     if (mine == holders.end()) continue;
     const auto i = static_cast<std::size_t>(number);
@@ -84,34 +85,36 @@ void Service::run() {
   shm::Bell& bell = group_->line(group_->rank()).server;
   const auto& policy = group_->policy();
   const int looks = policy.crowded ? policy.yields : 200;
-  for (int idle = 0; !stopping_;) {
-    try {
-      if (help()) {
-        idle = 0;
-      } else if (++idle < looks) {
-        sched_yield();
-      } else {
-        shm::sleep(bell, kLook, [&] { return stopping_ || help(); });
-      }
-    } catch (const std::exception& error) {
-      const std::lock_guard lock(failure_mutex_);
-      failure_ = error.what();
-      group_->line(group_->rank()).fate = shm::Fate::Lost;
-      group_->wake_all();
-      return;
-    }
+  for (int idle = 0; !stopping_ && !failed_;) {
+    if (help()) idle = 0;
+    else if (++idle < looks) sched_yield();
+    else shm::sleep(bell, kLook, [&] { return stopping_ || help(); });
   }
+}
+
+/// A server that cannot go on counts as dead: others take its shards.
+void Service::fail(const std::string& why) {
+  const std::lock_guard lock(failure_mutex_);
+  failure_ = why;
+  failed_ = true;
+  group_->line(group_->rank()).fate = shm::Fate::Lost;
+  group_->wake_all();
 }
 
 bool Service::help() {
   const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock) return false;
+  if (!lock || failed_) return false;
   const double begun = monotonic_seconds();
-  if (begun - looked_ > kLook) {
-    looked_ = begun;
-    group_->look();
+  try {
+    if (begun - looked_ > kLook) {
+      looked_ = begun;
+      group_->look();
+    }
+    if (!turn()) return false;
+  } catch (const std::exception& error) {
+    fail(error.what());
+    return false;
   }
-  if (!turn()) return false;
   Counters& mine = group_->counters(me_);
   mine.busy_ns.fetch_add(static_cast<std::int64_t>((monotonic_seconds() - begun) * 1e9), std::memory_order_relaxed);
   return true;
@@ -121,7 +124,9 @@ bool Service::turn() {
   look();
   bool moved = false;
   for (Outlet& outlet : outlets_) moved |= outlet.flush();
-  for (std::size_t i = 0; i < predecessors_.size(); ++i) moved |= follow(predecessors_[i], i / dead_.size());
+  for (std::size_t i = 0; i < predecessors_.size(); ++i) {
+    if (in_line_[i % dead_.size()]) moved |= follow(predecessors_[i], i / dead_.size());
+  }
   moved |= hand_over();
   for (int client = 0; client < group_->clients(); ++client) {
     moved |= serve(client);

@@ -40,6 +40,7 @@ class Service {
   bool finished();
 
  private:
+  void fail(const std::string& why);
   bool turn();
   bool settle();
   void run();
@@ -87,15 +88,16 @@ class Service {
   std::vector<std::unique_ptr<Handover>> handovers_;
   std::vector<std::deque<std::string>> put_by_;  // changes that have come meanwhile
   std::vector<std::vector<char>> states_;        // that come for a copy of this server's own, by shard
-  std::vector<bool> dead_;                       // servers
-  std::vector<bool> rung_;                       // whose bell to ring after this turn: clients, then servers
+  std::vector<bool> in_line_;  // whether this server is to have a copy, by shard: rings of others are empty
+  std::vector<bool> dead_;     // servers
+  std::vector<bool> rung_;     // whose bell to ring after this turn: clients, then servers
   std::vector<Record> scratch_;
   std::vector<std::vector<float>> decoded_;  // by client
   double looked_ = 0, lost_since_ = -1;
   std::mutex mutex_;
   mutable std::mutex failure_mutex_;
   std::string failure_;
-  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> stopping_ = false, failed_ = false;
   std::thread thread_;
 };
 

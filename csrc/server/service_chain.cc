@@ -24,7 +24,7 @@ bool Service::owns(int shard) const { return line(shard).front() == me_ && group
 /// Whether everything that dead servers have passed on has been applied.
 bool Service::caught_up() {
   for (std::size_t i = 0; i < predecessors_.size(); ++i) {
-    if (dead_[i / dead_.size()] && !predecessors_[i].empty()) return false;
+    if (dead_[i / dead_.size()] && in_line_[i % dead_.size()] && !predecessors_[i].empty()) return false;
   }
   return true;
 }
@@ -64,9 +64,10 @@ void Service::look() {
 void Service::link() {
   for (int number = 0; number < group_->shards(); ++number) {
     const auto i = static_cast<std::size_t>(number);
-    if (!shards_[i] || !group_->ready(number, me_)) continue;
     const std::vector<int> holders = line(number);
     const auto mine = std::find(holders.begin(), holders.end(), me_);
+    in_line_[i] = mine != holders.end();
+    if (!shards_[i] || !group_->ready(number, me_)) continue;
     const int next = mine == holders.end() || mine + 1 == holders.end() ? -1 : mine[1];
     if (handovers_[i] && handovers_[i]->to() != next) handovers_[i].reset();
     if (next == links_[i]) continue;
@@ -118,7 +119,8 @@ bool Service::follow(Reader& predecessor, std::size_t server) {
       if (record->log > here + 1)
         throw std::runtime_error("a replica misses changes of shard " + std::to_string(number));
       if (record->log == here + 1) {
-        if (stands_still(number)) put_by.emplace_back(reinterpret_cast<const char*>(record), record->bytes);
+        if (stands_still(number) || !put_by.empty())
+          put_by.emplace_back(reinterpret_cast<const char*>(record), record->bytes);
         else replicate(*record);
       }
     }

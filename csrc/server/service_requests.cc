@@ -51,7 +51,8 @@ bool Service::take(int number, int client, Record& record) {
   if (!owns(number) || !caught_up()) return false;
   Shard& here = shard(number);
   if (record.sequence <= here.done(client) && !reads(record.kind)) {
-    if (record.kind == Kind::Begin) record.version = here.table(record.table)->begin(client);
+    // Who has gone may have left requests that came after its end was noted.
+    if (record.kind == Kind::Begin && !here.gone(client)) record.version = here.table(record.table)->begin(client);
     mine.duplicates.fetch_add(1, std::memory_order_relaxed);
     reader.take(number, here.log());
     return true;
