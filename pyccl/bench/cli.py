@@ -15,9 +15,10 @@ from .buffers import OutOfMemoryError
 from .calibrate import calibrate, sleep_until_all, write_calibration
 from .cases import REDUCING, Case, make_cases
 from .observed import observe
-from .options import Options, UsageError, parse
+from .options import SERVER, Options, UsageError, parse
 from .plot import write_plot
 from .report import describe, write_json
+from .server import run_server, write_figures
 from .sweep import sweep
 from .training import Settings, run_model
 from .tune import tune, write_table
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None, connect: Callable[[], World] = inter
 
 def run(world: World, options: Options) -> int:
     """Do what the options ask for; return the exit status."""
+    if options.collectives == (SERVER,):
+        return run_ps(world, options)
     if options.calibrate:
         return run_calibrate(world, options)
     if options.tune and world.size == 1:
@@ -90,6 +93,20 @@ def run(world: World, options: Options) -> int:
     if world.rank == 0 and options.plot:
         write_plot(options.plot, rows, environment)
     return 1 if any(row.wrong for row in rows) else 0
+
+
+def run_ps(world: World, options: Options) -> int:
+    """Time the parameter server."""
+    if world.nodes > 1:
+        raise UsageError("a parameter server needs all ranks on one node")
+    environment = describe(world)
+    world.say(table.title(environment))
+    figures = run_server(world, options.sizes, options.rows, options.iters)
+    if world.size == 1:
+        world.say(ALONE)
+    if world.rank == 0 and options.json:
+        write_figures(options.json, environment, figures)
+    return 1 if any(one.wrong for one in figures) else 0
 
 
 def run_calibrate(world: World, options: Options) -> int:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 LADDER = tuple(8 << k for k in (0, 3, 6, 9, 12, 15, 17, 19, 21, 23, 25, 27, 29))
 """8 B, 64 B, 512 B, 4 KiB, 32 KiB, 256 KiB, 1 MiB, then times four."""
+SERVER = "ps"
+SERVER_SIZES = (1 << 20, 64 << 20)
+ROWS = 10_000_000
 BUDGET = 55.0
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -32,6 +35,8 @@ examples:
   mpirun -n 8 python -m pyccl.bench --model resnet50                  the gradients of a real model
   mpirun -n 8 python -m pyccl.bench --json run.json --plot run.png
   mpirun -n 8 python -m pyccl.bench --tune thresholds.json            which algorithm up to which size
+  mpirun -n 8 python -m pyccl.bench --collective ps                   the parameter server; 5 GB for its rows
+  mpirun -n 8 python -m pyccl.bench --collective ps --sizes 64M --rows 100000 --iters 15 --json ps.json
   mpirun -n 2 python -m pyccl.bench --calibrate machine.toml          alpha, beta, gamma for the simulator
 
 exit status: 0; 1 if any element is wrong or a rank fails; 2 for a bad flag or a run that would not fit in memory"""
@@ -61,6 +66,7 @@ class Options:
     plot: Path | None
     tune: Path | None
     calibrate: Path | None
+    rows: int = ROWS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,6 +78,10 @@ class _Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
         if message and not launched_rank():
             (file or sys.stdout).write(message)
+
+
+def _collectives(text: str) -> tuple[str, ...]:
+    return (SERVER,) if text == SERVER else _names(NAMES)(text)
 
 
 def _names(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
@@ -135,8 +145,9 @@ def make_parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to time")
     names = "NAME[,NAME]"
     what.add_argument(
-        "--collective", type=_names(NAMES), default=NAMES, help=f"of {', '.join(NAMES)} (all)", metavar=names
-    )
+        "--collective", type=_collectives, default=NAMES, metavar=names,
+        help=f"of {', '.join(NAMES)} (all); or {SERVER} alone: the parameter server",
+    )  # fmt: skip
     what.add_argument(
         "--algorithm", default="auto", help="as pyccl.algorithms() lists them, or all (auto)", metavar=names
     )
@@ -149,6 +160,7 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--registered", action="store_true", help="pyccl on comm.empty() arrays, MPI on private ones")
     what.add_argument("--plan", action="store_true", help="pyccl by persistent plans")
     what.add_argument("--model", choices=MODELS, help="gradients of this model, by tensor and by bucket")
+    what.add_argument("--rows", type=_positive(int), default=ROWS, metavar="N", help=f"of ps's sparse table ({ROWS})")
     how = parser.add_argument_group("how")
     how.add_argument("--iters", type=_positive(int), metavar="N", help="iterations per case (as many as time allows)")
     how.add_argument(
@@ -186,14 +198,17 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         raise UsageError("--plot draws sizes, not a --model")
     if a.model and (len(a.dtype) > 1 or len(a.op) > 1 or "," in a.algorithm or a.algorithm == "all"):
         raise UsageError("--model takes one dtype, one op and one algorithm")
+    if a.collective == (SERVER,) and (modes or a.plot):
+        raise UsageError(f"--collective {SERVER} takes no --{(modes or ['plot'])[0]}")
     if not any(defined(op, dtype) for op in a.op for dtype in a.dtype):
         raise UsageError(f"op {', '.join(a.op)} is not defined on {', '.join(a.dtype)}")
-    sizes = a.sizes or between(a.min, a.max)
+    sizes = a.sizes or (SERVER_SIZES if a.collective == (SERVER,) else between(a.min, a.max))
     if min(sizes) < 1:
         raise UsageError("sizes must be positive")
     return Options(
         a.collective, tuple(a.algorithm.split(",")), a.dtype, a.op, tuple(sorted(set(sizes))), a.in_place,
         a.registered, a.plan, a.iters, a.budget, a.timeout, a.model, a.json, a.plot, a.tune, a.calibrate,
+        a.rows,
     )  # fmt: skip
 
 
