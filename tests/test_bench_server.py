@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from pyccl.bench.figures import figure
 from pyccl.bench.options import SERVER_SIZES, UsageError, parse
-from pyccl.bench.server import figure
 from tests import mpi
 
 

@@ -14,11 +14,12 @@ from . import interface, table
 from .buffers import OutOfMemoryError
 from .calibrate import calibrate, sleep_until_all, write_calibration
 from .cases import REDUCING, Case, make_cases
+from .figures import write_figures
 from .observed import observe
 from .options import SERVER, Options, UsageError, parse
 from .plot import write_plot
 from .report import describe, write_json
-from .server import run_server, write_figures
+from .server import run_server
 from .sweep import sweep
 from .training import Settings, run_model
 from .tune import tune, write_table
