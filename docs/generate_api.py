@@ -10,7 +10,7 @@ from types import ModuleType
 
 MODULES = (
     "pyccl", "pyccl.algorithms", "pyccl.schedule", "pyccl.cost", "pyccl.tuning", "pyccl.flight", "pyccl.config",
-    "pyccl.policy", "pyccl.optim", "pyccl.initializers", "pyccl.sim",
+    "pyccl.policy", "pyccl.server", "pyccl.optim", "pyccl.initializers", "pyccl.sim",
 )  # fmt: skip
 TARGET = Path(__file__).parent / "generated" / "api.md"
 
@@ -19,7 +19,8 @@ def directive(module: str, name: str) -> list[str]:
     """Return the autodoc lines of one public name."""
     thing = getattr(importlib.import_module(module), name)
     if inspect.isclass(thing):
-        inherited = ["   :inherited-members:"] if name == "Communicator" else []  # its parts are no names of their own
+        parts = name in ("Communicator", "ParameterServer")  # made of classes that are no names of their own
+        inherited = ["   :inherited-members:"] if parts else []
         return [f".. autoclass:: {module}.{name}", "   :members:", *inherited, "   :show-inheritance:"]
     if inspect.ismodule(thing):
         return []  # has a section of its own

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from pyccl._core_server import ServerEndpoint as ServerEndpoint
 from pyccl._core_server import ServerMemory as ServerMemory
+from pyccl._core_server import ServerTable as ServerTable
 from pyccl._core_simulation import PolicyRule as PolicyRule
 from pyccl._core_simulation import PolicyVerdict as PolicyVerdict
 from pyccl._core_simulation import SimDistribution as SimDistribution

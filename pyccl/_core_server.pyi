@@ -23,6 +23,21 @@ class ServerMemory(_Object):
     def fd(self) -> int: ...
     def close(self) -> None: ...
 
+class ServerTable(_Object):
+    def __init__(
+        self,
+        name: str,
+        flow: str,
+        mean: bool,
+        wire: str,
+        optimizer: Optimizer,
+        rule: PolicyRule,
+        compensation: float = 0.0,
+        adaptive: bool = False,
+        decay: float = 0.95,
+        epsilon: float = 1e-7,
+    ) -> None: ...
+
 class ServerEndpoint(_Object):
     def __init__(
         self,
@@ -38,19 +53,8 @@ class ServerEndpoint(_Object):
         heaps: Sequence[_Place],
         timeout: float,
     ) -> None: ...
-    def add_dense(
-        self,
-        name: str,
-        flow: str,
-        mean: bool,
-        rule: PolicyRule,
-        optimizer: Optimizer,
-        bounds: Sequence[int],
-        initial: _Floats,
-    ) -> None: ...
-    def add_sparse(
-        self, name: str, flow: str, mean: bool, rule: PolicyRule, optimizer: Optimizer, setting: SparseSetting
-    ) -> None: ...
+    def add_dense(self, spec: ServerTable, bounds: Sequence[int], initial: _Floats) -> None: ...
+    def add_sparse(self, spec: ServerTable, setting: SparseSetting) -> None: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def orphan(self) -> None: ...

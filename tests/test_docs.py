@@ -99,7 +99,7 @@ def test_an_example_says_what_it_shows_and_how_to_run_it(example: Path) -> None:
     ranks = re.match(r"# (mpirun -n \d+ )?", text.replace("\n", " ", 1))
     assert doc is not None
     assert doc.splitlines()[-1] == f"{ranks[1] if ranks else ''}python docs/examples/{example.name}"
-    assert 15 <= len(text.splitlines()) <= 45
+    assert 15 <= len(text.splitlines()) <= (140 if "argparse" in text else 45)  # one with options compares
 
 
 def test_docstring_examples_run() -> None:

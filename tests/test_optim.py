@@ -291,4 +291,4 @@ def test_cores_compare_and_know_their_slots() -> None:
 
 def test_a_server_takes_nothing_else() -> None:
     with pytest.raises(TypeError, match=r"optimizer must be one of pyccl.optim, got 'Adam'"):
-        flow_of(Sync(), "Adam")  # type: ignore[arg-type]
+        flow_of(Sync(), "Adam")

@@ -103,7 +103,7 @@ def test_there_is_one_splitter() -> None:
 def test_the_public_list_is_the_api_page() -> None:
     page = runpy.run_path(str(ROOT / "docs" / "generate_api.py"))["page"]()
     described = re.findall(r"^\.\. auto\w+:: pyccl\.(\w+)$", page, re.MULTILINE)
-    assert sorted(described) == [name for name in pyccl.__all__ if not name.startswith("_")]
+    assert sorted(described) == sorted(name for name in pyccl.__all__ if not name.startswith("_"))
 
 
 def test_the_stubs_name_what_the_extension_has() -> None:

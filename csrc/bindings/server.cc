@@ -42,6 +42,20 @@ server::Flow flow(const std::string& name) {
   throw py::value_error("flow must be immediate, clocked, averaged or buffered, got " + name);
 }
 
+kernels::Codec wire(const std::string& name) {
+  if (name == "float32") return kernels::Codec::Float32;
+  if (name == "float16") return kernels::Codec::Float16;
+  if (name == "bfloat16") return kernels::Codec::BFloat16;
+  if (name == "int8") return kernels::Codec::Int8;
+  throw py::value_error("wire must be float32, float16, bfloat16 or int8, got " + name);
+}
+
+server::TableSpec make_spec(std::string name, const std::string& how, bool mean, const std::string& codec,
+                            const kernels::Optimizer& optimizer, const policy::Rule& rule, float lambda, bool adaptive,
+                            double decay, float epsilon) {
+  return {std::move(name), flow(how), mean, wire(codec), optimizer, {lambda, adaptive, decay, epsilon}, rule.clone()};
+}
+
 using Floats = py::array_t<float, py::array::c_style>;
 using Ids = py::array_t<std::int64_t, py::array::c_style>;
 
@@ -94,10 +108,11 @@ Ticket import_rows(Endpoint& endpoint, int table, const Ids& ids, const Floats& 
 
 py::dict counters(const Endpoint& endpoint, int number) {
   const server::Counters& c = endpoint.group().counters(number);
-  return py::dict("requests"_a = c.requests.load(), "bytes"_a = c.bytes.load(), "duplicates"_a = c.duplicates.load(),
-                  "forwarded"_a = c.forwarded.load(), "adopted"_a = c.adopted.load(),
-                  "busy"_a = 1e-9 * static_cast<double>(c.busy_ns.load()), "failovers"_a = c.failovers.load(),
-                  "recovery"_a = 1e-9 * static_cast<double>(c.recovery_ns.load()));
+  return py::dict("requests"_a = c.requests.load(), "applied"_a = c.applied.load(), "dropped"_a = c.dropped.load(),
+                  "staleness"_a = c.staleness.load(), "queued"_a = endpoint.group().queued(number),
+                  "bytes"_a = c.bytes.load(), "duplicates"_a = c.duplicates.load(), "forwarded"_a = c.forwarded.load(),
+                  "adopted"_a = c.adopted.load(), "busy"_a = 1e-9 * static_cast<double>(c.busy_ns.load()),
+                  "failovers"_a = c.failovers.load(), "recovery"_a = 1e-9 * static_cast<double>(c.recovery_ns.load()));
 }
 
 }  // namespace
@@ -109,6 +124,9 @@ void register_server(py::module_& m) {
       .def_static("heap", &server::Group::create_heap)
       .def_property_readonly("fd", &shm::Descriptor::get)
       .def("close", &shm::Descriptor::close);
+  py::class_<server::TableSpec>(m, "ServerTable")
+      .def(py::init(&make_spec), "name"_a, "flow"_a, "mean"_a, "wire"_a, "optimizer"_a, "rule"_a,
+           "compensation"_a = 0.0F, "adaptive"_a = false, "decay"_a = 0.95, "epsilon"_a = 1e-7F);
   py::class_<Endpoint>(m, "ServerEndpoint")
       .def(py::init([](int rank, int size, std::vector<int> servers, std::vector<int> clients, int replicas,
                        std::vector<std::int64_t> pids, bool crowded, int yields, const Place& requests,
@@ -122,22 +140,15 @@ void register_server(py::module_& m) {
            "heaps"_a, "timeout"_a)
       .def(
           "add_dense",
-          [](Endpoint& endpoint, std::string name, const std::string& how, bool mean, const policy::Rule& rule,
-             const kernels::Optimizer& optimizer, const std::vector<std::int64_t>& bounds, const Floats& initial) {
+          [](Endpoint& endpoint, const server::TableSpec& spec, const std::vector<std::int64_t>& bounds,
+             const Floats& initial) {
             check_length(endpoint, bounds, initial);
-            const server::TableSpec spec{std::move(name), flow(how), mean, optimizer, &rule};
             const float* data = initial.data();
             const py::gil_scoped_release unlocked;
             endpoint.add_dense(spec, bounds, data);
           },
-          "name"_a, "flow"_a, "mean"_a, "rule"_a, "optimizer"_a, "bounds"_a, "initial"_a)
-      .def(
-          "add_sparse",
-          [](Endpoint& endpoint, std::string name, const std::string& how, bool mean, const policy::Rule& rule,
-             const kernels::Optimizer& optimizer, const server::SparseSetting& setting) {
-            endpoint.add_sparse({std::move(name), flow(how), mean, optimizer, &rule}, setting);
-          },
-          "name"_a, "flow"_a, "mean"_a, "rule"_a, "optimizer"_a, "setting"_a)
+          "spec"_a, "bounds"_a, "initial"_a)
+      .def("add_sparse", &Endpoint::add_sparse, "spec"_a, "setting"_a)
       .def("start", &Endpoint::start)
       .def(
           "stop",

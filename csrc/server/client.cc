@@ -20,7 +20,8 @@ Client::Client(std::shared_ptr<Group> group, double timeout, std::function<void(
     : group_(std::move(group)), timeout_(timeout), poll_(std::move(poll)), own_(std::move(own)) {
   const auto shards = static_cast<std::size_t>(group_->shards());
   for (int server = 0; server < group_->servers(); ++server) {
-    outlets_.emplace_back(group_->requests(server, group_->own_client()));
+    for (int shard = 0; shard < group_->shards(); ++shard)
+      outlets_.emplace_back(group_->requests(server, shard, group_->own_client()));
     owners_.push_back(server);
   }
   dead_.assign(shards, false);
@@ -29,14 +30,14 @@ Client::Client(std::shared_ptr<Group> group, double timeout, std::function<void(
   rows_.resize(shards);
 }
 
-void Client::add_dense(int table, std::string name, std::vector<std::int64_t> bounds, int slots) {
+void Client::add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots) {
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
-  tables_.push_back({std::move(name), std::move(bounds), 0, slots, {}});
+  tables_.push_back({std::move(name), wire, std::move(bounds), 0, slots, {}});
 }
 
-void Client::add_sparse(int table, std::string name, std::int64_t dim, int slots) {
+void Client::add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots) {
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
-  tables_.push_back({std::move(name), {}, dim, slots, {}});
+  tables_.push_back({std::move(name), wire, {}, dim, slots, {}});
 }
 
 std::vector<int> Client::shards_of(const TableInfo& table) const {
@@ -62,7 +63,7 @@ void Client::check_owned(const std::vector<int>& shards) const {
 Record* Client::reserve(int shard, Kind kind, int table, std::int64_t payload) {
   check_owned({shard});
   const int owner = owners_[static_cast<std::size_t>(shard)];
-  Record* record = outlets_[static_cast<std::size_t>(owner)].reserve(record_bytes(payload));
+  Record* record = outlet(owner, shard).reserve(record_bytes(payload));
   if (record == nullptr) return nullptr;
   std::uint64_t& issued = issued_[static_cast<std::size_t>(shard)];
   record->kind = kind;
@@ -75,7 +76,7 @@ Record* Client::reserve(int shard, Kind kind, int table, std::int64_t payload) {
 
 void Client::publish(Record& record) {
   const int owner = owners_[record.shard];
-  outlets_[static_cast<std::size_t>(owner)].publish(record);
+  outlet(owner, record.shard).publish(record);
   shm::ring(group_->line(group_->rank_of(owner)).server);
 }
 
@@ -166,14 +167,16 @@ void Client::follow_owners() {
     const auto index = static_cast<std::size_t>(server);
     if (dead_[index] || group_->lives(group_->rank_of(server))) continue;
     dead_[index] = true;
-    while (const Record* record = outlets_[index].reap()) land(*record);
-    for (std::size_t shard = 0; shard < owners_.size(); ++shard) {
-      if (owners_[shard] == server) owners_[shard] = group_->owner(static_cast<int>(shard));
-    }
-    for (std::string& bytes : outlets_[index].recover()) {
-      const std::size_t shard = reinterpret_cast<const Record*>(bytes.data())->shard;
-      if (owners_[shard] >= 0) outlets_[static_cast<std::size_t>(owners_[shard])].send_again(std::move(bytes));
-      else rows_[shard].clear();
+    for (int shard = 0; shard < group_->shards(); ++shard) {
+      int& owner = owners_[static_cast<std::size_t>(shard)];
+      if (owner != server) continue;
+      Outlet& gone = outlet(server, shard);
+      while (const Record* record = gone.reap()) land(*record);
+      owner = group_->owner(shard);
+      for (std::string& bytes : gone.recover()) {
+        if (owner >= 0) outlet(owner, shard).send_again(std::move(bytes));
+        else rows_[static_cast<std::size_t>(shard)].clear();
+      }
     }
   }
 }
@@ -181,13 +184,15 @@ void Client::follow_owners() {
 bool Client::advance() {
   follow_owners();
   bool moved = false;
-  for (std::size_t server = 0; server < outlets_.size(); ++server) {
-    if (dead_[server]) continue;
-    if (outlets_[server].flush()) {
+  for (int shard = 0; shard < group_->shards(); ++shard) {
+    const int owner = owners_[static_cast<std::size_t>(shard)];
+    if (owner < 0) continue;
+    Outlet& mine = outlet(owner, shard);
+    if (mine.flush()) {
       moved = true;
-      shm::ring(group_->line(group_->rank_of(static_cast<int>(server))).server);
+      shm::ring(group_->line(group_->rank_of(owner)).server);
     }
-    while (const Record* record = outlets_[server].reap()) {
+    while (const Record* record = mine.reap()) {
       land(*record);
       moved = true;
     }
@@ -206,6 +211,11 @@ void Client::request(const std::string& what, const std::function<bool()>& ready
   if (!broken_.empty()) throw CommError("this client of the parameter server cannot go on: " + broken_);
   try {
     drive(what, timeout_, ready);
+  } catch (const ServerLost& error) {
+    // Nothing more can be asked of a table that has lost a shard; the others are whole.
+    const auto empty = [](const auto& waiting) { return waiting.empty(); };
+    if (!std::all_of(rows_.begin(), rows_.end(), empty)) give_up(error.what());
+    throw;
   } catch (const std::exception& error) {
     give_up(error.what());
     throw;

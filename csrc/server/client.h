@@ -27,8 +27,8 @@ class Client {
   Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own);
 
   /// A dense table: shard i has its elements [bounds[i], bounds[i + 1]).
-  void add_dense(int table, std::string name, std::vector<std::int64_t> bounds, int slots);
-  void add_sparse(int table, std::string name, std::int64_t dim, int slots);
+  void add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots);
+  void add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots);
 
   /// Returns when the gradient has been handed over; the ticket is done when it is on all replicas.
   Ticket push(int table, const float* gradient);
@@ -61,6 +61,7 @@ class Client {
  private:
   struct TableInfo {
     std::string name;
+    kernels::Codec wire;  // of gradients
     std::vector<std::int64_t> bounds;
     std::int64_t dim = 0;  // of a sparse table
     int slots = 0;         // of the optimiser
@@ -73,6 +74,9 @@ class Client {
   /// A record for the owner of a shard; null if there is no room now.
   Record* reserve(int shard, Kind kind, int table, std::int64_t payload);
   void publish(Record& record);
+  Outlet& outlet(int server, int shard) {
+    return outlets_[static_cast<std::size_t>(server * group_->shards() + shard)];
+  }
   /// Reserves, waiting for room.
   Record& make_room(int shard, Kind kind, int table, std::int64_t payload, const std::string& what);
   void begin(const std::vector<int>& shards, int table, const std::string& what);
@@ -99,7 +103,7 @@ class Client {
   std::function<void()> poll_;
   std::shared_ptr<Service> own_;
   std::vector<TableInfo> tables_;
-  std::vector<Outlet> outlets_;         // by server
+  std::vector<Outlet> outlets_;         // by server and shard
   std::vector<int> owners_;             // by shard, as this client knows them; -1: lost
   std::vector<bool> dead_;              // servers
   Ticket issued_, done_;                // by shard

@@ -15,12 +15,13 @@ bool Client::send_piece(const TableInfo& info, int table, int shard, std::int64_
   const auto i = static_cast<std::size_t>(shard);
   const std::int64_t count = info.bounds[i + 1] - info.bounds[i], begin = piece * kPieceElements;
   const std::int64_t length = std::min(kPieceElements, count - begin);
-  Record* record = reserve(shard, Kind::Push, table, length * 4);
+  Record* record = reserve(shard, Kind::Push, table, kernels::encoded_bytes(info.wire, length));
   if (record == nullptr) return false;
   record->piece = static_cast<std::int32_t>(piece);
   record->pieces = static_cast<std::int32_t>(DenseMemory::pieces(count));
   record->count = static_cast<std::int32_t>(length);
-  std::memcpy(record->payload(), gradient + info.bounds[i] + begin, static_cast<std::size_t>(length) * 4);
+  record->wire = info.wire;
+  kernels::encode(info.wire, record->payload(), gradient + info.bounds[i] + begin, length);
   publish(*record);
   return true;
 }

@@ -32,7 +32,7 @@ Ticket Client::push_rows(int table, const std::int64_t* ids, const float* rows, 
   check_working(what);
   check_owned(shards_of(t));
   const Segments segments = find_segments(ids, n);
-  std::vector<float> summed;
+  std::vector<float> summed, gathered;
   if (!segments.all_unique()) {
     summed.resize(segments.unique.size() * static_cast<std::size_t>(t.dim));
     segment_sum(segments, rows, t.dim, summed.data());
@@ -48,12 +48,20 @@ Ticket Client::push_rows(int table, const std::int64_t* ids, const float* rows, 
     for (std::int64_t piece = 0; piece < pieces; ++piece) {
       const std::int64_t count = std::min(most, total - piece * most);
       const std::int64_t* positions = parts.positions.data() + begin + piece * most;
-      Record& record = make_room(shard, Kind::PushRows, table, RowsLayout::bytes(count, t.dim), what);
+      const std::int64_t bytes = count * 8 + kernels::encoded_bytes(t.wire, count * t.dim);
+      Record& record = make_room(shard, Kind::PushRows, table, bytes, what);
       record.piece = static_cast<std::int32_t>(piece);
       record.pieces = static_cast<std::int32_t>(pieces);
       record.count = static_cast<std::int32_t>(count);
       collect_ids(positions, count, segments.unique.data(), record.payload());
-      collect(positions, count, rows, t.dim, record.payload() + count * 8);
+      record.wire = t.wire;
+      if (t.wire == kernels::Codec::Float32) {
+        collect(positions, count, rows, t.dim, record.payload() + count * 8);
+      } else {
+        gathered.resize(static_cast<std::size_t>(count * t.dim));
+        collect(positions, count, rows, t.dim, reinterpret_cast<char*>(gathered.data()));
+        kernels::encode(t.wire, record.payload() + count * 8, gathered.data(), count * t.dim);
+      }
       publish(record);
     }
   }

@@ -32,14 +32,25 @@ DenseMemory::Writing::~Writing() {
     memory_.guard(piece).fetch_add(1, std::memory_order_release);
 }
 
-DenseStorage::DenseStorage(DenseMemory memory, const kernels::Optimizer& optimizer, int clients)
-    : memory_(memory), optimizer_(optimizer), held_(static_cast<std::size_t>(clients)) {}
+DenseStorage::DenseStorage(DenseMemory memory, const kernels::Optimizer& optimizer, const Compensation& compensation,
+                           int clients)
+    : memory_(memory), optimizer_(optimizer), held_(static_cast<std::size_t>(clients)), compensation_(compensation),
+      scratch_(kPieceElements) {
+  if (compensation.lambda == 0) return;
+  read_.assign(held_.size(), std::vector<float>(static_cast<std::size_t>(memory.count())));
+  if (compensation.adaptive) mean_square_.assign(static_cast<std::size_t>(memory.count()), 0.0F);
+}
+
+void DenseStorage::began(int client) {
+  if (read_.empty()) return;
+  std::copy_n(memory_.column(0), memory_.count(), read_[static_cast<std::size_t>(client)].data());
+}
 
 bool DenseStorage::accepts(const Record& r) const {
   const std::int64_t pieces = DenseMemory::pieces(memory_.count());
   const bool fits = r.pieces == pieces && r.piece >= 0 && r.piece < pieces && r.count == memory_.length(r.piece);
-  if (r.kind == Kind::Load) return fits && r.column <= memory_.slots();
-  return r.kind == Kind::Push && fits && r.wire == DataType::F32;
+  if (r.kind == Kind::Load) return fits && payload_room(r) >= r.count * 4 && r.column <= memory_.slots();
+  return r.kind == Kind::Push && fits && holds(r, 0, r.count);
 }
 
 void DenseStorage::update(std::int64_t begin, std::int64_t count, const float* gradient, float scale) {
@@ -59,13 +70,30 @@ void DenseStorage::load(const Record& piece) {
 }
 
 void DenseStorage::apply(const Record& piece, const char* payload, float scale) {
-  update(memory_.begin(piece.piece), piece.count, reinterpret_cast<const float*>(payload), scale);
+  const auto* gradient = reinterpret_cast<const float*>(payload);
+  if (piece.wire != kernels::Codec::Float32) {
+    kernels::decode(piece.wire, scratch_.data(), payload, piece.count);
+    gradient = scratch_.data();
+  }
+  const std::int64_t begin = memory_.begin(piece.piece);
+  if (!read_.empty() && piece.kind == Kind::Push) {
+    const float *now = memory_.column(0) + begin, *then = read_[static_cast<std::size_t>(piece.client)].data() + begin;
+    const Compensation& c = compensation_;
+    if (c.adaptive) {
+      kernels::compensate_adaptive(scratch_.data(), gradient, now, then, mean_square_.data() + begin, c.lambda, c.decay,
+                                   c.epsilon, piece.count);
+    } else {
+      kernels::compensate(scratch_.data(), gradient, now, then, c.lambda, piece.count);
+    }
+    gradient = scratch_.data();
+  }
+  update(begin, piece.count, gradient, scale);
 }
 
 void DenseStorage::hold(const Record& piece) {
   auto& held = held_[static_cast<std::size_t>(piece.client)];
   held.resize(static_cast<std::size_t>(memory_.count()));
-  std::memcpy(held.data() + memory_.begin(piece.piece), piece.payload(), static_cast<std::size_t>(piece.count) * 4);
+  kernels::decode(piece.wire, held.data() + memory_.begin(piece.piece), piece.payload(), piece.count);
 }
 
 void DenseStorage::add(int client, float weight) {
@@ -85,17 +113,23 @@ void DenseStorage::commit(float scale) {
 std::int64_t DenseStorage::bytes() const {
   std::int64_t floats = static_cast<std::int64_t>(sum_.size());
   for (const auto& held : held_) floats += static_cast<std::int64_t>(held.size());
+  for (const auto& read : read_) floats += static_cast<std::int64_t>(read.size());
+  floats += static_cast<std::int64_t>(mean_square_.size());
   return DenseMemory::bytes(memory_.count(), memory_.slots()) + 4 * floats;
 }
 
 void DenseStorage::save(BytesOut& out) const {
   for (const auto& held : held_) out.put(held);
   out.put(sum_);
+  for (const auto& read : read_) out.put(read);
+  out.put(mean_square_);
 }
 
 void DenseStorage::restore(BytesIn& in) {
   for (auto& held : held_) in.get(held);
   in.get(sum_);
+  for (auto& read : read_) in.get(read);
+  in.get(mean_square_);
 }
 
 bool DenseStorage::copy(std::int64_t& place, Record& load) const {

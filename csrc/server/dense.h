@@ -59,14 +59,22 @@ class DenseMemory {
   int slots_ = 0;
 };
 
+/// DC-ASGD (Zheng et al. 2017): gradients are corrected for the way that parameters have gone since they were read.
+struct Compensation {
+  float lambda = 0;  // 0: none
+  bool adaptive = false;
+  double decay = 0.95;
+  float epsilon = 1e-7F;
+};
+
 class DenseStorage final : public Storage {
  public:
-  /// `memory` holds the initial parameters already.
-  DenseStorage(DenseMemory memory, const kernels::Optimizer& optimizer, int clients);
+  DenseStorage(DenseMemory memory, const kernels::Optimizer& optimizer, const Compensation& compensation, int clients);
 
   void apply(const Record& piece, const char* payload, float scale) override;
   void hold(const Record& piece) override;
   void discard(int) override {}
+  void began(int client) override;
   void add(int client, float weight) override;
   void commit(float scale) override;
   void load(const Record& piece) override;
@@ -85,6 +93,9 @@ class DenseStorage final : public Storage {
   kernels::Optimizer optimizer_;
   std::vector<std::vector<float>> held_;  // by client; made when first used
   std::vector<float> sum_;
+  Compensation compensation_;
+  std::vector<std::vector<float>> read_;  // the parameters when each client began
+  std::vector<float> mean_square_, scratch_;
 };
 
 }  // namespace pyccl::server

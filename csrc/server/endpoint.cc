@@ -41,13 +41,12 @@ void Endpoint::add_sparse(const TableSpec& spec, SparseSetting setting) {
   check_room();
   setting.optimizer = spec.optimizer;
   if (service_) {
-    const std::shared_ptr<const policy::Rule> rule = spec.rule->clone();
-    service_->define(tables_, [this, rule, setting, flow = spec.flow, mean = spec.mean](int) {
-      return std::make_unique<Table>(flow, mean, rule->clone(),
+    service_->define(tables_, [this, spec, setting](int) {
+      return std::make_unique<Table>(spec.flow, spec.mean, spec.rule->clone(),
                                      std::make_unique<SparseStorage>(setting, group_->clients()));
     });
   }
-  if (client_) client_->add_sparse(tables_, spec.name, setting.dim, kernels::slots(spec.optimizer.method));
+  if (client_) client_->add_sparse(tables_, spec.name, spec.wire, setting.dim, kernels::slots(spec.optimizer.method));
   ++tables_;
 }
 
@@ -55,14 +54,13 @@ void Endpoint::add_dense(const TableSpec& spec, const std::vector<std::int64_t>&
   check_room();
   const int table = tables_, slots = kernels::slots(spec.optimizer.method);
   if (service_) {
-    const std::shared_ptr<const policy::Rule> rule = spec.rule->clone();
-    service_->define(table, [=, this, flow = spec.flow, mean = spec.mean, how = spec.optimizer](int shard) {
+    service_->define(table, [this, table, slots, spec, bounds](int shard) {
       const auto i = static_cast<std::size_t>(shard);
       const std::int64_t count = bounds[i + 1] - bounds[i];
       if (count == 0) return std::unique_ptr<Table>();
-      const DenseMemory memory = memory_of(table, shard, count, slots);
-      return std::make_unique<Table>(flow, mean, rule->clone(),
-                                     std::make_unique<DenseStorage>(memory, how, group_->clients()));
+      auto storage = std::make_unique<DenseStorage>(memory_of(table, shard, count, slots), spec.optimizer,
+                                                    spec.compensation, group_->clients());
+      return std::make_unique<Table>(spec.flow, spec.mean, spec.rule->clone(), std::move(storage));
     });
     for (int shard = 0; shard < group_->shards(); ++shard) {
       const std::int64_t place = group_->place(table, shard, group_->own_server());
@@ -73,7 +71,7 @@ void Endpoint::add_dense(const TableSpec& spec, const std::vector<std::int64_t>&
       std::memcpy(memory.column(0), initial + bounds[i], static_cast<std::size_t>(count) * 4);
     }
   }
-  if (client_) client_->add_dense(table, spec.name, bounds, slots);
+  if (client_) client_->add_dense(table, spec.name, spec.wire, bounds, slots);
   ++tables_;
 }
 

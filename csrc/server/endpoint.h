@@ -13,9 +13,11 @@ namespace pyccl::server {
 struct TableSpec {
   std::string name;
   Flow flow = Flow::Immediate;
-  bool mean = false;  // a version is the mean of its gradients
+  bool mean = false;                              // a version is the mean of its gradients
+  kernels::Codec wire = kernels::Codec::Float32;  // of gradients
   kernels::Optimizer optimizer;
-  const policy::Rule* rule = nullptr;  // as it is before the first request; copied
+  Compensation compensation;                 // of a dense table
+  std::shared_ptr<const policy::Rule> rule;  // as it is before the first request
 };
 
 class Endpoint {

@@ -27,8 +27,8 @@ struct Plan {
     ready = page(counters + servers * static_cast<std::int64_t>(sizeof(Counters)));
     places = page(ready + servers * servers);
     rings = page(places + kMaxTables * servers * servers * 8);
-    chains = page(rings + servers * clients * static_cast<std::int64_t>(sizeof(Ring)));
-    end = chains + (replicas > 0 ? servers * servers * static_cast<std::int64_t>(sizeof(Ring)) : 0);
+    chains = page(rings + servers * servers * clients * static_cast<std::int64_t>(sizeof(Ring)));
+    end = chains + (replicas > 0 ? servers * servers * servers * static_cast<std::int64_t>(sizeof(Ring)) : 0);
   }
 };
 
@@ -68,6 +68,19 @@ Group::Group(Setup setup, int requests, const std::vector<int>& heaps) : setup_(
 int Group::place_of(const std::vector<int>& ranks) const {
   const auto found = std::find(ranks.begin(), ranks.end(), setup_.rank);
   return found == ranks.end() ? -1 : static_cast<int>(found - ranks.begin());
+}
+
+std::int64_t Group::queued(int server) const {
+  std::uint64_t bytes = 0;
+  for (int shard = 0; shard < shards(); ++shard) {
+    if (owner(shard) != server) continue;  // its rings hold nothing, maybe not even memory
+    for (int client = 0; client < clients(); ++client) {
+      const Ring& ring = requests(server, shard, client);
+      const std::uint64_t done = ring.tail.load(std::memory_order_acquire);
+      bytes += ring.head.load(std::memory_order_acquire) - done;
+    }
+  }
+  return static_cast<std::int64_t>(bytes);
 }
 
 int Group::owner(int shard) const {

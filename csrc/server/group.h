@@ -21,7 +21,7 @@ inline constexpr std::int64_t kHeapBytes = std::int64_t{1} << 38;
 
 /// What a server counts; written by it alone.
 struct alignas(64) Counters {
-  std::atomic<std::int64_t> requests, bytes, applied, dropped, queue, queue_most, duplicates, forwarded;
+  std::atomic<std::int64_t> requests, bytes, applied, dropped, staleness, duplicates, forwarded;
   std::atomic<std::int64_t> busy_ns, failovers, recovery_ns, adopted;
 };
 
@@ -62,9 +62,18 @@ class Group {
   int own_client() const { return place_of(setup_.clients); }
   const shm::WaitPolicy& policy() const { return setup_.policy; }
 
-  Ring& requests(int server, int client) const { return rings_[server * clients() + client]; }
-  /// What a server passes on to its replicas.
-  Ring& chain(int server, int from) const { return chains_[server * servers() + from]; }
+  /// What a client asks of a server about one shard. A ring holds requests in order: with two shards in it, two clients
+  /// could each wait for the other behind a request that needs both.
+  Ring& requests(int server, int shard, int client) const {
+    return rings_[(static_cast<std::int64_t>(server) * shards() + shard) * clients() + client];
+  }
+  /// What a server passes on to a replica of a shard. What is acknowledged in order must not wait for another shard:
+  /// lines of replicas that run in a circle would wait for themselves.
+  Ring& chain(int server, int from, int shard) const {
+    return chains_[(static_cast<std::int64_t>(server) * servers() + from) * shards() + shard];
+  }
+  /// Bytes that clients have sent to a server and that are not done.
+  std::int64_t queued(int server) const;
   /// Whether a server has a whole copy of a shard; set by itself.
   std::atomic<bool>& ready(int shard, int server) const { return ready_[shard * servers() + server]; }
   RankLine& line(int rank) const { return lines_[rank]; }

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "core/types.h"
+#include "kernels/codecs.h"
 #include "policy/rule.h"
 
 namespace pyccl::server {
@@ -41,10 +41,10 @@ struct alignas(64) Record {
   std::uint64_t sequence = 0;  // of the client's requests to this shard, from 1
   std::uint64_t log = 0;       // of the shard's changes, from 1
   std::int32_t piece = 0, pieces = 1;
-  std::int32_t count = 0;  // elements or rows
-  DataType wire = DataType::F32;
-  std::uint8_t column = 0;                    // of a Load
-  policy::Fate fate = policy::Fate::Applied;  // of a gradient, in the answer
+  std::int32_t count = 0;                         // elements or rows
+  kernels::Codec wire = kernels::Codec::Float32;  // of the gradient in the payload
+  std::uint8_t column = 0;                        // of a Load
+  policy::Fate fate = policy::Fate::Applied;      // of a gradient, in the answer
   std::int64_t version = 0;  // of Begin: the one that is read; of a gradient: its staleness; of a Load: its steps
 
   char* payload() { return reinterpret_cast<char*>(this + 1); }
@@ -61,6 +61,16 @@ struct Contributor {
 
 /// Whether a request changes nothing.
 inline bool reads(Kind kind) { return kind == Kind::PullRows || kind == Kind::Export; }
+
+inline std::int64_t payload_room(const Record& record) {
+  return static_cast<std::int64_t>(record.bytes) - static_cast<std::int64_t>(sizeof(Record));
+}
+
+/// Whether a payload has room for `count` values behind `before` bytes, on a wire that exists.
+inline bool holds(const Record& record, std::int64_t before, std::int64_t count) {
+  return static_cast<int>(record.wire) < kernels::kCodecs &&
+         before + kernels::encoded_bytes(record.wire, count) <= payload_room(record);
+}
 
 inline std::uint32_t record_bytes(std::int64_t payload) {
   return static_cast<std::uint32_t>((static_cast<std::int64_t>(sizeof(Record)) + payload + 63) / 64 * 64);

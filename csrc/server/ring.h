@@ -47,7 +47,7 @@ class Writer {
   }
   /// The oldest record that is done and has not been reaped; null if there is none. Its bytes are used again after the
   /// next call.
-  Record* reap() { return oldest(ring_->tail.load(std::memory_order_acquire)); }
+  Record* reap() { return oldest(idle() ? next_ : ring_->tail.load(std::memory_order_acquire)); }
   /// The same for records that the reader will never do.
   Record* salvage() { return oldest(head_); }
   bool idle() const { return next_ == head_; }

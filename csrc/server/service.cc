@@ -19,10 +19,15 @@ constexpr double kLook = 0.05;  // seconds between two questions to the kernel w
 Service::Service(std::shared_ptr<Group> group) : group_(std::move(group)), me_(group_->own_server()) {
   if (me_ < 0) throw std::invalid_argument("this rank is not among the servers");
   const auto servers = static_cast<std::size_t>(group_->servers());
-  for (int client = 0; client < group_->clients(); ++client) clients_.emplace_back(group_->requests(me_, client));
+  for (int number = 0; number < group_->shards(); ++number) {
+    for (int client = 0; client < group_->clients(); ++client)
+      clients_.emplace_back(group_->requests(me_, number, client));
+  }
   for (int server = 0; group_->replicas() > 0 && server < group_->servers(); ++server) {
-    predecessors_.emplace_back(group_->chain(me_, server));
-    outlets_.emplace_back(group_->chain(server, me_));
+    for (int number = 0; number < group_->shards(); ++number) {
+      predecessors_.emplace_back(group_->chain(me_, server, number));
+      outlets_.emplace_back(group_->chain(server, me_, number));
+    }
   }
   shards_.resize(servers);
   handovers_.resize(servers);
@@ -34,6 +39,7 @@ Service::Service(std::shared_ptr<Group> group) : group_(std::move(group)), me_(g
   rung_.assign(static_cast<std::size_t>(group_->clients()) + servers, false);
   for (int number = 0; number < group_->shards(); ++number) {
     const std::vector<int> holders = line(number);
+    in_line_.push_back(std::find(holders.begin(), holders.end(), me_) != holders.end());
     const auto mine = std::find(holders.begin(), holders.end(), me_);
     if (mine == holders.end()) continue;
     const auto i = static_cast<std::size_t>(number);
@@ -79,34 +85,36 @@ void Service::run() {
   shm::Bell& bell = group_->line(group_->rank()).server;
   const auto& policy = group_->policy();
   const int looks = policy.crowded ? policy.yields : 200;
-  for (int idle = 0; !stopping_;) {
-    try {
-      if (help()) {
-        idle = 0;
-      } else if (++idle < looks) {
-        sched_yield();
-      } else {
-        shm::sleep(bell, kLook, [&] { return stopping_ || help(); });
-      }
-    } catch (const std::exception& error) {
-      const std::lock_guard lock(failure_mutex_);
-      failure_ = error.what();
-      group_->line(group_->rank()).fate = shm::Fate::Lost;
-      group_->wake_all();
-      return;
-    }
+  for (int idle = 0; !stopping_ && !failed_;) {
+    if (help()) idle = 0;
+    else if (++idle < looks) sched_yield();
+    else shm::sleep(bell, kLook, [&] { return stopping_ || help(); });
   }
+}
+
+/// A server that cannot go on counts as dead: others take its shards.
+void Service::fail(const std::string& why) {
+  const std::lock_guard lock(failure_mutex_);
+  failure_ = why;
+  failed_ = true;
+  group_->line(group_->rank()).fate = shm::Fate::Lost;
+  group_->wake_all();
 }
 
 bool Service::help() {
   const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock) return false;
+  if (!lock || failed_) return false;
   const double begun = monotonic_seconds();
-  if (begun - looked_ > kLook) {
-    looked_ = begun;
-    group_->look();
+  try {
+    if (begun - looked_ > kLook) {
+      looked_ = begun;
+      group_->look();
+    }
+    if (!turn()) return false;
+  } catch (const std::exception& error) {
+    fail(error.what());
+    return false;
   }
-  if (!turn()) return false;
   Counters& mine = group_->counters(me_);
   mine.busy_ns.fetch_add(static_cast<std::int64_t>((monotonic_seconds() - begun) * 1e9), std::memory_order_relaxed);
   return true;
@@ -116,7 +124,9 @@ bool Service::turn() {
   look();
   bool moved = false;
   for (Outlet& outlet : outlets_) moved |= outlet.flush();
-  for (std::size_t server = 0; server < predecessors_.size(); ++server) moved |= follow(static_cast<int>(server));
+  for (std::size_t i = 0; i < predecessors_.size(); ++i) {
+    if (in_line_[i % dead_.size()]) moved |= follow(predecessors_[i], i / dead_.size());
+  }
   moved |= hand_over();
   for (int client = 0; client < group_->clients(); ++client) {
     moved |= serve(client);
@@ -149,13 +159,13 @@ bool Service::settle() {
     }
   }
   const auto everywhere = [this](int number) { return safe(number); };
-  for (int client = 0; client < group_->clients(); ++client) {
-    if (!clients_[static_cast<std::size_t>(client)].settle(everywhere)) continue;
-    rung_[static_cast<std::size_t>(client)] = moved = true;
+  for (std::size_t i = 0; i < clients_.size(); ++i) {
+    if (!clients_[i].settle(everywhere)) continue;
+    rung_[i % static_cast<std::size_t>(group_->clients())] = moved = true;
   }
   for (std::size_t i = 0; i < predecessors_.size(); ++i) {
     if (!predecessors_[i].settle(everywhere)) continue;
-    rung_[static_cast<std::size_t>(group_->clients()) + i] = moved = true;
+    rung_[static_cast<std::size_t>(group_->clients()) + i / dead_.size()] = moved = true;
   }
   return moved;
 }

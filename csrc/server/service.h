@@ -40,13 +40,20 @@ class Service {
   bool finished();
 
  private:
+  void fail(const std::string& why);
   bool turn();
   bool settle();
   void run();
 
   // What clients ask.
+  Outlet& outlet(int server, int shard) {
+    return outlets_[static_cast<std::size_t>(server * group_->shards() + shard)];
+  }
+  Reader& asked(int shard, int client) {
+    return clients_[static_cast<std::size_t>(shard * group_->clients() + client)];
+  }
   bool serve(int client);
-  bool take(int client, Record& record);
+  bool take(int number, int client, Record& record);
   bool gather(int shard, const Record& head);
   void bury(int client);
   bool commit(Record& record);
@@ -55,7 +62,7 @@ class Service {
   void look();
   void link();
   bool hand_over();
-  bool follow(int server);
+  bool follow(Reader& predecessor, std::size_t server);
   void replicate(Record& record);
   void adopt(const Record& record);
 
@@ -73,22 +80,24 @@ class Service {
   int me_;
   std::vector<std::pair<int, Make>> definitions_;
   std::vector<std::unique_ptr<Shard>> shards_;  // null where this server has no copy
-  std::vector<Reader> clients_, predecessors_;  // by client, and by server
-  std::vector<Outlet> outlets_;                 // by server
+  std::vector<Reader> clients_, predecessors_;  // by shard and client, and by server and shard
+  std::vector<Outlet> outlets_;                 // by server and shard
   // By shard: to whom changes are passed on, -1: nobody; the last change that he has done; his copy in the making.
   std::vector<int> links_;
   std::vector<std::uint64_t> acknowledged_;
   std::vector<std::unique_ptr<Handover>> handovers_;
   std::vector<std::deque<std::string>> put_by_;  // changes that have come meanwhile
   std::vector<std::vector<char>> states_;        // that come for a copy of this server's own, by shard
-  std::vector<bool> dead_;                       // servers
-  std::vector<bool> rung_;                       // whose bell to ring after this turn: clients, then servers
+  std::vector<bool> in_line_;  // whether this server is to have a copy, by shard: rings of others are empty
+  std::vector<bool> dead_;     // servers
+  std::vector<bool> rung_;     // whose bell to ring after this turn: clients, then servers
   std::vector<Record> scratch_;
+  std::vector<std::vector<float>> decoded_;  // by client
   double looked_ = 0, lost_since_ = -1;
   std::mutex mutex_;
   mutable std::mutex failure_mutex_;
   std::string failure_;
-  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> stopping_ = false, failed_ = false;
   std::thread thread_;
 };
 

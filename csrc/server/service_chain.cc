@@ -23,8 +23,8 @@ bool Service::owns(int shard) const { return line(shard).front() == me_ && group
 
 /// Whether everything that dead servers have passed on has been applied.
 bool Service::caught_up() {
-  for (std::size_t server = 0; server < predecessors_.size(); ++server) {
-    if (dead_[server] && !predecessors_[server].empty()) return false;
+  for (std::size_t i = 0; i < predecessors_.size(); ++i) {
+    if (dead_[i / dead_.size()] && in_line_[i % dead_.size()] && !predecessors_[i].empty()) return false;
   }
   return true;
 }
@@ -37,7 +37,10 @@ void Service::look() {
     if (dead_[server] || group_->lives(group_->rank_of(static_cast<int>(server)))) continue;
     dead_[server] = news = true;
     if (outlets_.empty()) continue;
-    for (std::string& record : outlets_[server].recover()) records.push_back(std::move(record));
+    for (int number = 0; number < group_->shards(); ++number) {
+      for (std::string& record : outlet(static_cast<int>(server), number).recover())
+        records.push_back(std::move(record));
+    }
   }
   if (news) {
     if (lost_since_ < 0) lost_since_ = monotonic_seconds();
@@ -46,7 +49,7 @@ void Service::look() {
     for (std::string& bytes : records) {
       const auto* record = reinterpret_cast<const Record*>(bytes.data());
       const int next = linked(record->shard);
-      if (next >= 0 && record->log > 0) outlets_[static_cast<std::size_t>(next)].send_again(std::move(bytes));
+      if (next >= 0 && record->log > 0) outlet(next, record->shard).send_again(std::move(bytes));
     }
   }
   const bool copying = std::any_of(handovers_.begin(), handovers_.end(), [](const auto& h) { return h != nullptr; });
@@ -61,9 +64,10 @@ void Service::look() {
 void Service::link() {
   for (int number = 0; number < group_->shards(); ++number) {
     const auto i = static_cast<std::size_t>(number);
-    if (!shards_[i] || !group_->ready(number, me_)) continue;
     const std::vector<int> holders = line(number);
     const auto mine = std::find(holders.begin(), holders.end(), me_);
+    in_line_[i] = mine != holders.end();
+    if (!shards_[i] || !group_->ready(number, me_)) continue;
     const int next = mine == holders.end() || mine + 1 == holders.end() ? -1 : mine[1];
     if (handovers_[i] && handovers_[i]->to() != next) handovers_[i].reset();
     if (next == links_[i]) continue;
@@ -78,7 +82,7 @@ bool Service::hand_over() {
   for (std::size_t i = 0; i < handovers_.size(); ++i) {
     if (!handovers_[i]) continue;
     const int to = handovers_[i]->to();
-    const bool done = handovers_[i]->advance(outlets_[static_cast<std::size_t>(to)]);
+    const bool done = handovers_[i]->advance(outlet(to, static_cast<int>(i)));
     if (handovers_[i]->moved()) rung_[static_cast<std::size_t>(group_->clients() + to)] = moved = true;
     if (!done) continue;
     links_[i] = to;
@@ -95,28 +99,28 @@ bool Service::hand_over() {
 
 void Service::publish(int number, const Record& record) {
   const int next = linked(number);
-  outlets_[static_cast<std::size_t>(next)].publish(record);
+  outlet(next, number).publish(record);
   rung_[static_cast<std::size_t>(group_->clients() + next)] = true;
   group_->counters(me_).forwarded.fetch_add(1, std::memory_order_relaxed);
 }
 
 /// Takes what a predecessor passes on, always and at once, so that servers that pass on to each other cannot block each
 /// other: what comes for a shard that stands still is put by.
-bool Service::follow(int server) {
+bool Service::follow(Reader& predecessor, std::size_t server) {
   bool moved = false;
-  Reader& predecessor = predecessors_[static_cast<std::size_t>(server)];
   while (Record* record = predecessor.peek()) {
     const int number = record->shard;
     if (number >= group_->shards()) throw std::runtime_error("a record of no shard");
     if (record->log == 0) {
-      if (!dead_[static_cast<std::size_t>(server)]) adopt(*record);
+      if (!dead_[server]) adopt(*record);
     } else if (group_->ready(number, me_)) {
       auto& put_by = put_by_[static_cast<std::size_t>(number)];
       const std::uint64_t here = shard(number).log() + put_by.size();
       if (record->log > here + 1)
         throw std::runtime_error("a replica misses changes of shard " + std::to_string(number));
       if (record->log == here + 1) {
-        if (stands_still(number)) put_by.emplace_back(reinterpret_cast<const char*>(record), record->bytes);
+        if (stands_still(number) || !put_by.empty())
+          put_by.emplace_back(reinterpret_cast<const char*>(record), record->bytes);
         else replicate(*record);
       }
     }
@@ -129,7 +133,7 @@ bool Service::follow(int server) {
 void Service::replicate(Record& record) {
   const int number = record.shard, next = linked(number);
   if (next >= 0) {
-    outlets_[static_cast<std::size_t>(next)].send(record);
+    outlet(next, number).send(record);
     rung_[static_cast<std::size_t>(group_->clients() + next)] = true;
   }
   shard(number).apply(record);

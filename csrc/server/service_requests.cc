@@ -17,7 +17,7 @@ bool Service::commit(Record& record) {
     shard(number).apply(record);
     return true;
   }
-  Record* copy = outlets_[static_cast<std::size_t>(linked(number))].reserve(record.bytes);
+  Record* copy = outlet(linked(number), number).reserve(record.bytes);
   if (copy == nullptr) return false;
   std::memcpy(static_cast<void*>(copy), &record, record.bytes);
   shard(number).apply(record);
@@ -28,20 +28,22 @@ bool Service::commit(Record& record) {
 
 bool Service::serve(int client) {
   bool moved = false;
-  Reader& reader = clients_[static_cast<std::size_t>(client)];
-  while (Record* record = reader.peek()) {
-    if (!take(client, *record)) break;
-    moved = true;
+  for (int number = 0; number < group_->shards(); ++number) {
+    if (!owns(number)) continue;
+    Reader& reader = asked(number, client);
+    while (Record* record = reader.peek()) {
+      if (!take(number, client, *record)) break;
+      moved = true;
+    }
   }
   return moved;
 }
 
 /// Handles a client's next record; false if its turn has not come.
-bool Service::take(int client, Record& record) {
-  Reader& reader = clients_[static_cast<std::size_t>(client)];
-  const int number = record.shard;
+bool Service::take(int number, int client, Record& record) {
+  Reader& reader = asked(number, client);
   Counters& mine = group_->counters(me_);
-  if (number >= group_->shards() || record.client != client || group_->owner(number) != me_) {
+  if (record.shard != number || record.client != client || group_->owner(number) != me_) {
     record.status = Status::Refused;
     reader.take(0, 0);
     return true;
@@ -49,7 +51,8 @@ bool Service::take(int client, Record& record) {
   if (!owns(number) || !caught_up()) return false;
   Shard& here = shard(number);
   if (record.sequence <= here.done(client) && !reads(record.kind)) {
-    if (record.kind == Kind::Begin) record.version = here.table(record.table)->begin(client);
+    // Who has gone may have left requests that came after its end was noted.
+    if (record.kind == Kind::Begin && !here.gone(client)) record.version = here.table(record.table)->begin(client);
     mine.duplicates.fetch_add(1, std::memory_order_relaxed);
     reader.take(number, here.log());
     return true;
@@ -68,6 +71,10 @@ bool Service::take(int client, Record& record) {
     else if (!commit(record)) return false;
     reader.take(number, here.log());
   }
+  if ((record.kind == Kind::Push || record.kind == Kind::PushRows) && record.last()) {
+    (record.fate == policy::Fate::Dropped ? mine.dropped : mine.applied).fetch_add(1, std::memory_order_relaxed);
+    mine.staleness.fetch_add(record.version, std::memory_order_relaxed);
+  }
   mine.requests.fetch_add(1, std::memory_order_relaxed);
   mine.bytes.fetch_add(bytes, std::memory_order_relaxed);
   return true;
@@ -81,22 +88,30 @@ bool Service::gather(int number, const Record& head) {
   std::vector<const void*> sources;
   const std::vector<int> clients = here.active();
   for (const int client : clients) {
-    Record* piece = clients_[static_cast<std::size_t>(client)].peek();
+    Record* piece = asked(number, client).peek();
     if (piece == nullptr || piece->kind != Kind::Push || piece->shard != number || piece->table != head.table ||
         piece->piece != head.piece || piece->sequence != here.done(client) + 1 || !here.accepts(*piece))
       return false;
     pieces.push_back(piece);
-    sources.push_back(piece->payload());
+  }
+  decoded_.resize(clients.size());
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    sources.push_back(pieces[i]->payload());
+    if (pieces[i]->wire == kernels::Codec::Float32) continue;
+    decoded_[i].resize(kPieceElements);
+    kernels::decode(pieces[i]->wire, decoded_[i].data(), pieces[i]->payload(), head.count);
+    sources[i] = decoded_[i].data();
   }
   const auto named = static_cast<std::int64_t>(clients.size() * sizeof(Contributor));
   const std::uint32_t bytes = record_bytes(named + 4 * head.count);
   const bool replicated = linked(number) >= 0;
   scratch_.resize((bytes + sizeof(Record) - 1) / sizeof(Record));
-  Record* step = replicated ? outlets_[static_cast<std::size_t>(linked(number))].reserve(bytes) : scratch_.data();
+  Record* step = replicated ? outlet(linked(number), number).reserve(bytes) : scratch_.data();
   if (step == nullptr) return false;
   *step = head;
   step->bytes = bytes;
   step->kind = Kind::Step;
+  step->wire = kernels::Codec::Float32;
   step->client = static_cast<std::int32_t>(clients.size());
   for (std::size_t i = 0; i < clients.size(); ++i) {
     const Contributor one{pieces[i]->sequence, clients[i]};
@@ -108,7 +123,7 @@ bool Service::gather(int number, const Record& head) {
   here.apply(*step);
   for (std::size_t i = 0; i < clients.size(); ++i) {
     pieces[i]->fate = policy::Fate::Applied;
-    clients_[static_cast<std::size_t>(clients[i])].take(number, step->log);
+    asked(number, clients[i]).take(number, step->log);
   }
   if (replicated) publish(number, *step);
   return true;

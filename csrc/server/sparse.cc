@@ -12,21 +12,31 @@ SparseStorage::SparseStorage(const SparseSetting& setting, int clients)
 
 bool SparseStorage::accepts(const Record& r) const {
   const std::int64_t n = r.count, dim = table_.setting().dim;
-  const std::int64_t room = static_cast<std::int64_t>(r.bytes) - static_cast<std::int64_t>(sizeof(Record));
   if (n < 0) return false;
-  if (r.kind == Kind::Load || r.kind == Kind::Export) return RowsLayout::whole_bytes(n, table_.width()) <= room;
-  return (r.kind == Kind::PushRows || r.kind == Kind::PullRows) && RowsLayout::bytes(n, dim) <= room;
+  if (r.kind == Kind::Load || r.kind == Kind::Export)
+    return RowsLayout::whole_bytes(n, table_.width()) <= payload_room(r);
+  if (r.kind == Kind::PullRows) return RowsLayout::bytes(n, dim) <= payload_room(r);
+  return r.kind == Kind::PushRows && holds(r, n * 8, n * dim);
+}
+
+/// The rows of a push, decoded.
+const float* SparseStorage::rows_of(const Record& push, const char* payload) {
+  const char* rows = payload + std::int64_t{push.count} * 8;
+  if (push.wire == kernels::Codec::Float32) return reinterpret_cast<const float*>(rows);
+  const std::int64_t values = push.count * table_.setting().dim;
+  decoded_.resize(static_cast<std::size_t>(values));
+  kernels::decode(push.wire, decoded_.data(), rows, values);
+  return decoded_.data();
 }
 
 void SparseStorage::apply(const Record& piece, const char* payload, float scale) {
-  const auto* ids = reinterpret_cast<const std::int64_t*>(payload);
-  table_.push(ids, reinterpret_cast<const float*>(ids + piece.count), piece.count, scale);
+  table_.push(reinterpret_cast<const std::int64_t*>(payload), rows_of(piece, payload), piece.count, scale);
 }
 
 void SparseStorage::hold(const Record& piece) {
   Gradient& held = held_[static_cast<std::size_t>(piece.client)];
   const auto* ids = reinterpret_cast<const std::int64_t*>(piece.payload());
-  const auto* rows = reinterpret_cast<const float*>(ids + piece.count);
+  const float* rows = rows_of(piece, piece.payload());
   held.ids.insert(held.ids.end(), ids, ids + piece.count);
   held.rows.insert(held.rows.end(), rows, rows + piece.count * table_.setting().dim);
 }

@@ -42,11 +42,13 @@ class SparseStorage final : public Storage {
     std::vector<float> rows;
   };
 
+  const float* rows_of(const Record& push, const char* payload);
   static void write(const SparseRows& rows, char* to);
 
   SparseTable table_;
   std::vector<Gradient> held_;  // by client
   Gradient sum_;                // of the next version; ids may occur several times
+  std::vector<float> decoded_;
 };
 
 }  // namespace pyccl::server

@@ -12,6 +12,8 @@ class Storage {
   virtual ~Storage() = default;
   /// Applies a gradient, or a piece of one, now.
   virtual void apply(const Record& piece, const char* payload, float scale) = 0;
+  /// The client reads the parameters as they are now.
+  virtual void began(int) {}
   /// Keeps a client's gradient until its fate is known.
   virtual void hold(const Record& piece) = 0;
   virtual void discard(int client) = 0;

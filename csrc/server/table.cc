@@ -31,6 +31,7 @@ std::int64_t Table::begin(int client) {
   if (state == State::Working && !rule_->outdated(client)) return read_[static_cast<std::size_t>(client)];
   if (!open(client)) throw std::logic_error("client " + std::to_string(client) + " begins out of turn");
   state = State::Working;
+  storage_->began(client);
   return read_[static_cast<std::size_t>(client)] = rule_->begin(client);
 }
 

@@ -1,4 +1,4 @@
-"""What the bench of the parameter server has measured, and how: alternating rounds, medians and their spread."""
+"""Figures of calls that are timed in turn: medians, and how far values were apart."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The parameter server: tables that workers pull from and push gradients to."""
 
 from pyccl.server.parameter_server import ParameterServer
-from pyccl.server.tables import RowRules
+from pyccl.server.tables import Compensation, RowRules
 from pyccl.server.work import ServerWork
 
-__all__ = ["ParameterServer", "RowRules", "ServerWork"]
+__all__ = ["Compensation", "ParameterServer", "RowRules", "ServerWork"]

@@ -13,10 +13,15 @@ __all__ = ["Flow", "flow_of"]
 
 @dataclass(frozen=True)
 class Flow:
-    """The core's name for it, and whether a version is a mean."""
+    """The core's name for it, whether a version is a mean, and whether all elements must have the same versions.
+
+    Where who has given a gradient waits for others' and only some are needed, shards that chose apart could leave each
+    worker waiting for one that waits elsewhere.
+    """
 
     name: str
     mean: bool = False
+    together: bool = False
 
 
 def flow_of(policy: Policy, optimizer: object, *, sparse: bool = False) -> Flow:
@@ -30,7 +35,7 @@ def flow_of(policy: Policy, optimizer: object, *, sparse: bool = False) -> Flow:
         If it cannot work that way.
     """
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be one of pyccl.optim, such as pyccl.optim.SGD(0.1), got {optimizer!r}")
+        raise TypeError(f"optimizer must be one of pyccl.optim, got {optimizer!r}")
     whole = optimizer.whole and not sparse  # of a sparse table a layer is a row
     match policy:
         case SSP() | BoundedDelay():
@@ -39,10 +44,15 @@ def flow_of(policy: Policy, optimizer: object, *, sparse: bool = False) -> Flow:
             return Flow("clocked")
         case Sync(backup=0) if not whole and not sparse:
             return Flow("averaged", mean=True)
-        case Sync() | KAsync():
-            return Flow("buffered", mean=True)
+        case Sync() | KAsync() if not sparse or policy == Sync():
+            return Flow("buffered", mean=True, together=True)
         case Async() if not whole:
             return Flow("immediate")
         case Async() | SoftSync() | FedBuff():
             return Flow("buffered")
+    if sparse:
+        raise ConfigError(
+            f"a sparse table cannot follow {policy!r}: its shards would choose apart whose gradients a version is made "
+            "of; give it a consistency of its own, such as pyccl.Sync(), pyccl.SSP(3) or pyccl.Async()"
+        )
     raise ConfigError(f"a parameter server cannot follow {policy!r}")

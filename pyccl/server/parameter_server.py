@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from os import PathLike
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pyccl.arrays import NumpyArray, resolve
 from pyccl.checks import integer, output
@@ -16,17 +14,17 @@ from pyccl.communicator import Communicator
 from pyccl.errors import ConfigError
 from pyccl.initializers import int64_ids
 from pyccl.policy import Async, Policy
-from pyccl.server import snapshot
 from pyccl.server.agreement import agree
-from pyccl.server.lifetime import Lifetime, connect
+from pyccl.server.holdings import Holdings
+from pyccl.server.lifetime import connect
 from pyccl.server.placement import Placement, server_ranks
-from pyccl.server.tables import DenseTable, RowRules, SparseTable, dense_table, finite, sparse_table
+from pyccl.server.tables import Compensation, DenseTable, RowRules, SparseTable, dense_table, finite, sparse_table
 from pyccl.server.work import ServerWork
 
 __all__ = ["ParameterServer"]
 
 
-class ParameterServer(Lifetime):
+class ParameterServer(Holdings):
     """Tables that live on servers: workers pull parameters and push gradients. Collective.
 
     Parameters
@@ -103,6 +101,8 @@ class ParameterServer(Lifetime):
         dim: int | None = None,
         rules: RowRules | None = None,
         consistency: Policy | None = None,
+        compensation: Compensation | None = None,
+        wire: str = "float32",
         nan: str = "raise",
     ) -> None:
         """Make a table. Collective: the same on every rank, servers included.
@@ -122,6 +122,10 @@ class ParameterServer(Lifetime):
             Which ids get a row, and which rows go; default: all do, none goes.
         consistency : Policy, optional
             Default: the parameter server's.
+        compensation : Compensation, optional
+            Delay compensation of a dense table's gradients.
+        wire : {"float32", "float16", "bfloat16", "int8"}, default "float32"
+            How gradients travel; parameters and sums are float32 always. int8 has a scale for every 64 values.
         nan : {"raise", "skip", "pass"}, default "raise"
             What `push` does with a gradient that is not finite: ValueError, nothing, or push it.
 
@@ -132,28 +136,24 @@ class ParameterServer(Lifetime):
         """
         self._check_open()
         policy = self._policy if consistency is None else consistency
+        options: dict[str, Any] = {"nan": nan, "wire": wire, "compensation": compensation}
         made: DenseTable | SparseTable
         if sparse:
-            made = sparse_table(name, init, optimizer, policy, nan, dim, rules or RowRules())
+            made = sparse_table(name, init, optimizer, policy, dim=dim, rules=rules or RowRules(), **options)
         else:
             if dim is not None or rules is not None:
                 raise TypeError("dim and rules are for tables with sparse=True")
-            made = dense_table(name, init, optimizer, policy, nan)
+            made = dense_table(name, init, optimizer, policy, **options)
         agree(self._comm, "table", made.said())
         if name in self._tables:
             raise ValueError(f"there is a table {name!r} already")
-        common: dict[str, Any] = {
-            "name": name,
-            "flow": made.flow.name,
-            "mean": made.flow.mean,
-            "rule": policy.rule(len(self._workers)),
-            "optimizer": made.optimizer.core,
-        }
+        core = made.core(len(self._workers))
         if isinstance(made, SparseTable):
-            self._endpoint.add_sparse(**common, setting=made.setting)
+            self._endpoint.add_sparse(core, made.setting)
         else:
-            self._bounds[name] = self._placement.cut(made.start.size, whole=made.optimizer.whole)
-            self._endpoint.add_dense(**common, bounds=self._bounds[name], initial=made.start)
+            whole = made.optimizer.whole or made.flow.together
+            self._bounds[name] = self._placement.cut(made.start.size, whole=whole)
+            self._endpoint.add_dense(core, self._bounds[name], made.start)
         self._numbers[name] = len(self._tables)
         self._tables[name] = made
         self._comm.barrier()  # nobody asks before all have it
@@ -234,53 +234,13 @@ class ParameterServer(Lifetime):
         self._check_open()
         self._endpoint.leave()
 
-    def staleness_histogram(self, name: str) -> npt.NDArray[np.int64]:
-        """Return how many of this worker's gradients had which staleness, counted at every shard.
-
-        Returns
-        -------
-        ndarray of int64
-            Entry s counts gradients before which s versions were made since the one that they were computed on.
-        """
-        counts, _, _ = self._endpoint.seen(self._table(name)[0])
-        return np.array(counts, np.int64)
-
-    def stats(self) -> list[dict[str, Any]]:
-        """Return what every server has counted so far: requests, bytes, busy seconds, duplicates, failovers."""
-        self._check_open()
-        return [
-            {"rank": rank, "alive": self._endpoint.lives(rank), **self._endpoint.counters(i)}
-            for i, rank in enumerate(self._servers)
-        ]
-
-    def balance(self) -> npt.NDArray[np.int64]:
-        """Return how many elements of dense tables each shard has."""
-        return np.array(self._placement.loads)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write all tables to a new folder, by one worker. See `pyccl.server.snapshot`."""
-        self._check_open()
-        snapshot.save(self._endpoint, self._tables, self._bounds, path)
-
-    def load(self, path: str | PathLike[str]) -> None:
-        """Overwrite all tables with those of a folder that `save` has written, by one worker."""
-        self._check_open()
-        snapshot.load(self._endpoint, self._tables, self._bounds, path, self._timeout)
-
     @contextmanager
     def serve(self) -> Iterator[ParameterServer]:
-        """On a dedicated server: the block is left when all workers have finished."""
+        """On a dedicated server: the block is left when all workers have closed, or are gone. Elsewhere: at once."""
         self._check_open()
         yield self
-        self._await_workers(float("inf"))
-
-    def _table(self, name: str) -> tuple[int, DenseTable | SparseTable]:
-        self._check_open()
-        table = self._tables.get(name)
-        if table is None:
-            known = ", ".join(map(repr, self._tables)) or "none"
-            raise ValueError(f"there is no table {name!r}; there are {known}")
-        return self._numbers[name], table
+        if not self._works:
+            self._await_workers(float("inf"))
 
     def _find(self, name: str, ids: Any) -> tuple[int, DenseTable | SparseTable]:
         number, table = self._table(name)

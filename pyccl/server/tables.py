@@ -16,10 +16,45 @@ from pyccl.optim import Optimizer
 from pyccl.policy import Policy
 from pyccl.server.flows import Flow, flow_of
 
-__all__ = ["DenseTable", "RowRules", "SparseTable", "dense_table", "finite", "sparse_table"]
+__all__ = ["Compensation", "DenseTable", "RowRules", "SparseTable", "dense_table", "finite", "sparse_table"]
 
 NAN = ("raise", "skip", "pass")
+WIRES = ("float32", "float16", "bfloat16", "int8")
 _EVICT = ("lru", "lfu")
+
+
+@dataclass(frozen=True)
+class Compensation:
+    """Delay compensation of asynchronous gradients (DC-ASGD; S. Zheng et al., "Asynchronous stochastic gradient descent
+    with delay compensation", 2017, https://doi.org/10.48550/arXiv.1609.08326).
+
+    g + lam * g * g * (w - w_read) takes the place of g, w_read being the parameters when the worker pulled them; a
+    server keeps them for every worker.
+
+    Parameters
+    ----------
+    lam : float, default 0.04
+        Not negative.
+    adaptive : bool, default False
+        Divide `lam` by the root of a running mean of g * g (DC-ASGD-a; then a usual `lam` is 2).
+    decay : float, default 0.95
+        Of that mean, from 0 to below 1.
+    eps : float, default 1e-7
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    lam: float = 0.04
+    adaptive: bool = False
+    decay: float = 0.95
+    eps: float = 1e-7
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.lam < float("inf") and 0 <= self.decay < 1 and 0 < self.eps < float("inf")):
+            raise ConfigError(f"{self!r}: lam must not be negative, decay from 0 to below 1, eps positive")
 
 
 @dataclass(frozen=True)
@@ -89,7 +124,28 @@ class _Common:
     optimizer: Optimizer
     policy: Policy
     nan: str
+    wire: str
     flow: Flow
+    compensation: Compensation | None
+
+    def _rest(self) -> str:
+        return f"{self.optimizer!r}, {self.policy!r}, nan={self.nan}, wire={self.wire}, {self.compensation!r}"
+
+    def core(self, workers: int) -> _core.ServerTable:
+        """Return what a server makes it of."""
+        c = self.compensation or Compensation(lam=0.0)
+        return _core.ServerTable(
+            name=self.name,
+            flow=self.flow.name,
+            mean=self.flow.mean,
+            wire=self.wire,
+            optimizer=self.optimizer.core,
+            rule=self.policy.rule(workers),
+            compensation=c.lam,
+            adaptive=c.adaptive,
+            decay=c.decay,
+            epsilon=c.eps,
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +158,7 @@ class DenseTable(_Common):
     def said(self) -> str:
         """Return all that ranks must agree on."""
         digest = hashlib.blake2b(self.start.data, digest_size=16).hexdigest()
-        return f"{self.name!r}, shape {self.shape}, values {digest}, {self.optimizer!r}, {self.policy!r}, {self.nan}"
+        return f"{self.name!r}, shape {self.shape}, values {digest}, {self._rest()}"
 
 
 @dataclass(frozen=True)
@@ -116,43 +172,54 @@ class SparseTable(_Common):
 
     def said(self) -> str:
         """Return all that ranks must agree on."""
-        return (
-            f"{self.name!r}, dim {self.dim}, {self.init!r}, {self.rules!r}, "
-            f"{self.optimizer!r}, {self.policy!r}, {self.nan}"
-        )
+        return f"{self.name!r}, dim {self.dim}, {self.init!r}, {self.rules!r}, {self._rest()}"
 
 
-def _common(name: str, optimizer: Any, policy: Any, nan: str, *, sparse: bool) -> dict[str, Any]:
+def _common(
+    name: str, optimizer: Any, policy: Any, nan: str, wire: str, compensation: Compensation | None, *, sparse: bool
+) -> dict[str, Any]:
     if not isinstance(name, str) or not name:
         raise TypeError(f"the name of a table must be a text, got {name!r}")
     if not isinstance(policy, Policy):
         raise TypeError(f"consistency must be a policy such as pyccl.SSP(3), got {policy!r}")
     if nan not in NAN:
         raise ValueError(f"nan must be one of {', '.join(NAN)}, got {nan!r}")
+    if wire not in WIRES:
+        raise ValueError(f"wire must be one of {', '.join(WIRES)}, got {wire!r}")
     flow = flow_of(policy, optimizer, sparse=sparse)
-    return {"name": name, "optimizer": optimizer, "policy": policy, "nan": nan, "flow": flow}
+    if compensation is not None and (sparse or flow.name not in ("immediate", "clocked")):
+        raise ConfigError("compensation is for dense tables whose gradients are applied one by one, as they come")
+    return {
+        "name": name,
+        "optimizer": optimizer,
+        "policy": policy,
+        "nan": nan,
+        "wire": wire,
+        "flow": flow,
+        "compensation": compensation,
+    }
 
 
-def dense_table(name: str, init: Any, optimizer: Any, policy: Any, nan: str) -> DenseTable:
+def dense_table(name: str, init: Any, optimizer: Any, policy: Any, **options: Any) -> DenseTable:
     """Return the definition of a dense table; TypeError or ValueError if it cannot be one."""
     start = resolve(init, "init")
     if start.dtype != np.float32:
         raise TypeError(f"init must be float32, got {start.dtype}")
     if start.size == 0:
         raise ValueError("init has no elements")
-    common = _common(name, optimizer, policy, nan, sparse=False)
+    common = _common(name, optimizer, policy, **options, sparse=False)
     return DenseTable(**common, shape=start.shape, start=start.reshape(-1))
 
 
 def sparse_table(
-    name: str, init: Any, optimizer: Any, policy: Any, nan: str, dim: int | None, rules: RowRules
+    name: str, init: Any, optimizer: Any, policy: Any, *, dim: int | None, rules: RowRules, **options: Any
 ) -> SparseTable:
     """Return the definition of a sparse table; TypeError or ValueError if it cannot be one."""
     if not isinstance(init, Initializer):
         raise TypeError(f"init of a sparse table must be of pyccl.initializers, got {init!r}")
     if not isinstance(dim, int) or isinstance(dim, bool) or not 1 <= dim <= 8192:
         raise ValueError(f"dim must be from 1 to 8192, got {dim!r}")
-    common = _common(name, optimizer, policy, nan, sparse=True)
+    common = _common(name, optimizer, policy, **options, sparse=True)
     return SparseTable(**common, dim=dim, init=init, rules=rules, setting=rules.setting(name, dim, init))
 
 
