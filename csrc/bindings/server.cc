@@ -129,15 +129,14 @@ void register_server(py::module_& m) {
            "compensation"_a = 0.0F, "adaptive"_a = false, "decay"_a = 0.95, "epsilon"_a = 1e-7F);
   py::class_<Endpoint>(m, "ServerEndpoint")
       .def(py::init([](int rank, int size, std::vector<int> servers, std::vector<int> clients, int replicas,
-                       std::vector<std::int64_t> pids, bool crowded, int yields, const Place& requests,
-                       const std::vector<Place>& heaps, double timeout) {
+                       std::vector<std::int64_t> pids, bool crowded, double spin, int yields,
+                       const Place& requests, const std::vector<Place>& heaps, double timeout) {
              server::Setup setup{rank, size, std::move(servers), std::move(clients), replicas, std::move(pids), {}};
-             setup.policy.crowded = crowded;
-             setup.policy.yields = yields;
+             setup.policy = {crowded, spin, yields};
              return connect(std::move(setup), requests, heaps, timeout);
            }),
-           "rank"_a, "size"_a, "servers"_a, "clients"_a, "replicas"_a, "pids"_a, "crowded"_a, "yields"_a, "requests"_a,
-           "heaps"_a, "timeout"_a)
+           "rank"_a, "size"_a, "servers"_a, "clients"_a, "replicas"_a, "pids"_a, "crowded"_a, "spin"_a, "yields"_a,
+           "requests"_a, "heaps"_a, "timeout"_a)
       .def(
           "add_dense",
           [](Endpoint& endpoint, const server::TableSpec& spec, const std::vector<std::int64_t>& bounds,
@@ -165,6 +164,15 @@ void register_server(py::module_& m) {
             return endpoint.client().push(table, data);
           },
           "table"_a, "gradient"_a)
+      .def(
+          "push_pull",
+          [](Endpoint& endpoint, int table, const Floats& gradient, Floats& out) {
+            const float* data = gradient.data();
+            float* into = out.mutable_data();
+            const py::gil_scoped_release unlocked;
+            return endpoint.client().push_pull(table, data, into);
+          },
+          "table"_a, "gradient"_a, "out"_a)
       .def(
           "pull",
           [](Endpoint& endpoint, int table, Floats& out) {

@@ -14,6 +14,36 @@ namespace {
 
 constexpr double kLook = 0.05;
 
+/// A client that waits does its own server's work.
+class Attending {
+ public:
+  explicit Attending(Service* own) : own_(own) { attend(); }
+  ~Attending() { leave(); }
+  Attending(const Attending&) = delete;
+  Attending& operator=(const Attending&) = delete;
+
+  /// While the client sleeps its server has its own thread.
+  class Pause {
+   public:
+    explicit Pause(const Attending& from) : from_(from) { from_.leave(); }
+    ~Pause() { from_.attend(); }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    const Attending& from_;
+  };
+
+ private:
+  void attend() const {
+    if (own_ != nullptr) own_->attend();
+  }
+  void leave() const {
+    if (own_ != nullptr) own_->leave_alone();
+  }
+  Service* own_;
+};
+
 }  // namespace
 
 Client::Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own)
@@ -30,14 +60,15 @@ Client::Client(std::shared_ptr<Group> group, double timeout, std::function<void(
   rows_.resize(shards);
 }
 
-void Client::add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots) {
+void Client::add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots,
+                       bool prompt) {
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
-  tables_.push_back({std::move(name), wire, std::move(bounds), 0, slots, {}});
+  tables_.push_back({std::move(name), wire, std::move(bounds), 0, slots, prompt, Ticket(issued_.size(), 0), {}});
 }
 
 void Client::add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots) {
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
-  tables_.push_back({std::move(name), wire, {}, dim, slots, {}});
+  tables_.push_back({std::move(name), wire, {}, dim, slots, false, {}, {}});
 }
 
 std::vector<int> Client::shards_of(const TableInfo& table) const {
@@ -226,17 +257,23 @@ void Client::drive(const std::string& what, double timeout, const std::function<
   advance();
   if (ready()) return;
   const double begun = monotonic_seconds();
-  double looked = begun;
+  double looked = begun, last = begun;
   const auto& policy = group_->policy();
-  const int looks = policy.crowded ? policy.yields : 200;
   shm::Bell& bell = group_->line(group_->rank()).client;
+  const Attending attending(own_.get());
   for (int idle = 0;;) {
     const bool moved = advance() | (own_ && own_->help());
     if (ready()) return;
-    if (moved) idle = 0;
-    else if (++idle < looks) sched_yield();
-    else shm::sleep(bell, own_ ? 0.001 : kLook, [&] { return advance() || ready(); });
     const double now = monotonic_seconds();
+    if (moved) {
+      idle = 0;
+      last = now;
+    } else if (policy.crowded ? ++idle < policy.yields : now < last + policy.spin) {
+      sched_yield();
+    } else {
+      const Attending::Pause pause(attending);
+      shm::sleep(bell, kLook, [&] { return advance() || ready(); });
+    }
     if (now - looked < kLook) continue;
     looked = now;
     group_->look();

@@ -26,14 +26,18 @@ class Client {
   /// `poll` is called in every wait, at least every 50 ms, and may throw; `own` is the server of this process, if any.
   Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own);
 
-  /// A dense table: shard i has its elements [bounds[i], bounds[i + 1]).
-  void add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots);
+  /// A dense table: shard i has its elements [bounds[i], bounds[i + 1]). `prompt`: a gradient's piece is applied when it
+  /// is done, not kept for a later version.
+  void add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots,
+                 bool prompt);
   void add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots);
 
   /// Returns when the gradient has been handed over; the ticket is done when it is on all replicas.
   Ticket push(int table, const float* gradient);
   /// Waits until the rule lets this client begin, and copies the parameters.
   void pull(int table, float* out);
+  /// Both at once: pieces are read as they are done, while others are on their way.
+  Ticket push_pull(int table, const float* gradient, float* out);
   /// Rows of a sparse table. Ids may occur several times; a gradient's rows are summed then.
   Ticket push_rows(int table, const std::int64_t* ids, const float* rows, std::int64_t n);
   void pull_rows(int table, const std::int64_t* ids, std::int64_t n, float* out);
@@ -65,12 +69,34 @@ class Client {
     std::vector<std::int64_t> bounds;
     std::int64_t dim = 0;  // of a sparse table
     int slots = 0;         // of the optimiser
+    bool prompt = false;
+    Ticket pushed;  // by shard: the first request of the last gradient
     Seen seen;
   };
   using Take = std::function<void(const Record& answer)>;
 
   TableInfo& info(int table) { return tables_.at(static_cast<std::size_t>(table)); }
+  /// What has been sent of a gradient: by shard the next piece.
+  struct Sending {
+    std::vector<int> shards;
+    std::vector<std::int64_t> next;
+    std::size_t left;
+  };
+  /// What has been read of a shard. A piece that was read before the request to begin was answered holds if its guard is
+  /// the same after it.
+  struct Reading {
+    int shard, owner;
+    bool asked = false;       // to begin, by that request
+    std::uint64_t begun = 0;
+    std::int64_t next = 0, checked = 0;  // pieces
+    std::vector<std::uint32_t> guards{};   // of those that were read early
+  };
   std::vector<int> shards_of(const TableInfo& table) const;
+  Sending start_sending(int table, const std::vector<int>& shards);
+  bool send(int table, const float* gradient, Sending& sending);
+  std::vector<Reading> start_reading(const std::vector<int>& shards) const;
+  /// True once a shard has been read whole, as it is after the request to begin.
+  bool read_on(int table, Reading& reading, float* out) const;
   /// A record for the owner of a shard; null if there is no room now.
   Record* reserve(int shard, Kind kind, int table, std::int64_t payload);
   void publish(Record& record);
@@ -80,6 +106,7 @@ class Client {
   /// Reserves, waiting for room.
   Record& make_room(int shard, Kind kind, int table, std::int64_t payload, const std::string& what);
   void begin(const std::vector<int>& shards, int table, const std::string& what);
+  void read_whole(int table, std::vector<Reading>& readings, float* out, const std::string& what);
   void check_working(const std::string& what) const;
   Ticket tell_all(Kind kind, const std::string& what);
   bool send_piece(const TableInfo& info, int table, int shard, std::int64_t piece, const float* gradient);

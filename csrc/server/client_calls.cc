@@ -26,30 +26,39 @@ bool Client::send_piece(const TableInfo& info, int table, int shard, std::int64_
   return true;
 }
 
+Client::Sending Client::start_sending(int table, const std::vector<int>& shards) {
+  TableInfo& t = info(table);
+  for (const int shard : shards) {
+    const auto i = static_cast<std::size_t>(shard);
+    t.pushed[i] = issued_[i] + 1;
+  }
+  return {shards, std::vector<std::int64_t>(shards.size(), 0), shards.size()};
+}
+
+/// Sends what there is room for, one piece to each server in turn, so that all are kept busy. True when it was the last.
+bool Client::send(int table, const float* gradient, Sending& sending) {
+  const TableInfo& t = info(table);
+  for (bool moved = true; moved && sending.left > 0;) {
+    moved = false;
+    for (std::size_t i = 0; i < sending.shards.size(); ++i) {
+      const auto s = static_cast<std::size_t>(sending.shards[i]);
+      const std::int64_t pieces = DenseMemory::pieces(t.bounds[s + 1] - t.bounds[s]);
+      if (sending.next[i] == pieces || !send_piece(t, table, sending.shards[i], sending.next[i], gradient)) continue;
+      moved = true;
+      if (++sending.next[i] == pieces) --sending.left;
+    }
+  }
+  return sending.left == 0;
+}
+
 Ticket Client::push(int table, const float* gradient) {
   const std::lock_guard lock(mutex_);
-  const TableInfo& t = info(table);
-  const std::vector<int> shards = shards_of(t);
-  const std::string what = "push('" + t.name + "')";
+  const std::vector<int> shards = shards_of(info(table));
+  const std::string what = "push('" + info(table).name + "')";
   check_working(what);
   check_owned(shards);
-  // All servers are kept busy: one piece to each in turn.
-  std::vector<std::int64_t> next(shards.size(), 0);
-  std::size_t left = shards.size();
-  const auto send = [&] {
-    for (bool moved = true; moved && left > 0;) {
-      moved = false;
-      for (std::size_t i = 0; i < shards.size(); ++i) {
-        const auto s = static_cast<std::size_t>(shards[i]);
-        const std::int64_t pieces = DenseMemory::pieces(t.bounds[s + 1] - t.bounds[s]);
-        if (next[i] == pieces || !send_piece(t, table, shards[i], next[i], gradient)) continue;
-        moved = true;
-        if (++next[i] == pieces) --left;
-      }
-    }
-    return left == 0;
-  };
-  request(what, send);
+  Sending sending = start_sending(table, shards);
+  request(what, [&] { return send(table, gradient, sending); });
   return issued_;
 }
 
@@ -81,22 +90,89 @@ bool Client::read_shard(int table, int shard, int column, float* out, std::int64
   return true;
 }
 
+std::vector<Client::Reading> Client::start_reading(const std::vector<int>& shards) const {
+  std::vector<Reading> readings;
+  for (const int shard : shards) readings.push_back({.shard = shard, .owner = owners_[static_cast<std::size_t>(shard)]});
+  return readings;
+}
+
+bool Client::read_on(int table, Reading& reading, float* out) const {
+  const TableInfo& t = tables_[static_cast<std::size_t>(table)];
+  const auto shard = static_cast<std::size_t>(reading.shard);
+  if (const int owner = owners_[shard]; owner != reading.owner) {
+    reading = {.shard = reading.shard, .owner = owner, .asked = reading.asked, .begun = reading.begun};
+  }
+  const DenseMemory from = memory(table, reading.shard);
+  const std::int64_t pieces = DenseMemory::pieces(from.count());
+  const auto read = [&](std::int64_t piece, int tries) {
+    while (!from.read(piece, 0, out + t.bounds[shard] + from.begin(piece))) {
+      if (--tries <= 0) return false;
+      sched_yield();
+    }
+    return true;
+  };
+  const bool begun = reading.asked && done_[shard] >= reading.begun;
+  if (!begun) {
+    for (; t.prompt && reading.next < pieces; ++reading.next) {
+      if (done_[shard] < t.pushed[shard] + static_cast<std::uint64_t>(reading.next)) return false;
+      const std::uint32_t guard = from.guard(reading.next).load(std::memory_order_acquire);
+      if (!read(reading.next, 1)) return false;
+      reading.guards.push_back(guard);
+    }
+    return false;
+  }
+  for (; reading.checked < static_cast<std::int64_t>(reading.guards.size()); ++reading.checked) {
+    const std::uint32_t seen = reading.guards[static_cast<std::size_t>(reading.checked)];
+    if (from.guard(reading.checked).load(std::memory_order_acquire) != seen && !read(reading.checked, 1000)) return false;
+  }
+  for (; reading.next < pieces; ++reading.next) {
+    if (!read(reading.next, 1000)) return false;
+  }
+  return true;
+}
+
+/// Asks to begin, and reads what has not been read yet.
+void Client::read_whole(int table, std::vector<Reading>& readings, float* out, const std::string& what) {
+  std::vector<int> shards;
+  for (const Reading& reading : readings) shards.push_back(reading.shard);
+  begin(shards, table, what);
+  for (Reading& reading : readings) {
+    reading.asked = true;
+    reading.begun = issued_[static_cast<std::size_t>(reading.shard)];
+  }
+  request(what, [&] {
+    std::erase_if(readings, [&](Reading& reading) {
+      check_owned({reading.shard});
+      return read_on(table, reading, out);
+    });
+    return readings.empty();
+  });
+}
+
 void Client::pull(int table, float* out) {
   const std::lock_guard lock(mutex_);
-  const TableInfo& t = info(table);
-  const std::string what = "pull('" + t.name + "')";
-  std::vector<int> shards = shards_of(t);
+  const std::vector<int> shards = shards_of(info(table));
   check_owned(shards);
-  begin(shards, table, what);
-  const Ticket begun = issued_;
+  std::vector<Reading> readings = start_reading(shards);
+  read_whole(table, readings, out, "pull('" + info(table).name + "')");
+}
+
+Ticket Client::push_pull(int table, const float* gradient, float* out) {
+  const std::lock_guard lock(mutex_);
+  const std::vector<int> shards = shards_of(info(table));
+  const std::string what = "push_pull('" + info(table).name + "')";
+  check_working(what);
+  check_owned(shards);
+  Sending sending = start_sending(table, shards);
+  std::vector<Reading> readings = start_reading(shards);
   request(what, [&] {
-    check_owned(shards);
-    std::erase_if(shards, [&](int shard) {
-      const auto i = static_cast<std::size_t>(shard);
-      return done_[i] >= begun[i] && read_shard(table, shard, 0, out + t.bounds[i]);
-    });
-    return shards.empty();
+    const bool sent = send(table, gradient, sending);
+    for (Reading& reading : readings) read_on(table, reading, out);
+    return sent;
   });
+  const Ticket pushed = issued_;
+  read_whole(table, readings, out, what);
+  return pushed;
 }
 
 void Client::read(int table, int shard, int column, float* out, std::int64_t* steps) {

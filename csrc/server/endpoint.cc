@@ -71,7 +71,8 @@ void Endpoint::add_dense(const TableSpec& spec, const std::vector<std::int64_t>&
       std::memcpy(memory.column(0), initial + bounds[i], static_cast<std::size_t>(count) * 4);
     }
   }
-  if (client_) client_->add_dense(table, spec.name, spec.wire, bounds, slots);
+  const bool prompt = spec.flow != Flow::Buffered;
+  if (client_) client_->add_dense(table, spec.name, spec.wire, bounds, slots, prompt);
   ++tables_;
 }
 

@@ -39,6 +39,7 @@ Service::Service(std::shared_ptr<Group> group) : group_(std::move(group)), me_(g
   rung_.assign(static_cast<std::size_t>(group_->clients()) + servers, false);
   for (int number = 0; number < group_->shards(); ++number) {
     const std::vector<int> holders = line(number);
+    heads_.push_back(holders.front());
     in_line_.push_back(std::find(holders.begin(), holders.end(), me_) != holders.end());
     const auto mine = std::find(holders.begin(), holders.end(), me_);
     if (mine == holders.end()) continue;
@@ -82,14 +83,45 @@ std::string Service::failure() const {
 }
 
 void Service::run() {
-  shm::Bell& bell = group_->line(group_->rank()).server;
   const auto& policy = group_->policy();
-  const int looks = policy.crowded ? policy.yields : 200;
+  double moved = monotonic_seconds();
   for (int idle = 0; !stopping_ && !failed_;) {
-    if (help()) idle = 0;
-    else if (++idle < looks) sched_yield();
-    else shm::sleep(bell, kLook, [&] { return stopping_ || help(); });
+    if (!attended_ && help()) {
+      idle = 0;
+      moved = monotonic_seconds();
+    } else if (!attended_ && (policy.crowded ? ++idle < policy.yields : monotonic_seconds() < moved + policy.spin)) {
+      sched_yield();
+    } else {
+      rest();
+    }
   }
+}
+
+/// Sleeps until there is work, and no client to do it.
+void Service::rest() {
+  shm::Bell& bell = group_->line(group_->rank()).server;
+  const std::uint32_t seen = bell.rings.load(std::memory_order_seq_cst);
+  resting_ = true;
+  // Whether it is to be woken follows from whether the client is here, which may change meanwhile.
+  for (bool attended = !attended_; attended != attended_;) {
+    attended = attended_;
+    bell.asleep.store(attended ? 0 : 1, std::memory_order_seq_cst);
+  }
+  if (!stopping_ && (attended_ || !help())) shm::futex_wait(bell.rings, seen, kLook);
+  resting_ = false;
+  bell.asleep.store(0, std::memory_order_seq_cst);
+}
+
+void Service::attend() {
+  attended_ = true;
+  group_->line(group_->rank()).server.asleep.store(0, std::memory_order_seq_cst);
+}
+
+void Service::leave_alone() {
+  attended_ = false;
+  if (!resting_) return;
+  group_->line(group_->rank()).server.asleep.store(1, std::memory_order_seq_cst);
+  help();  // with what came while nobody would have been woken
 }
 
 /// A server that cannot go on counts as dead: others take its shards.

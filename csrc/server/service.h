@@ -34,6 +34,10 @@ class Service {
   }
   /// One look at everything, by any thread; true if anything moved. Does nothing while another thread does it.
   bool help();
+  /// The thread of this process's client turns to the server's work while it waits: the server's own thread rests, and
+  /// nobody wakes it, until the client no longer does.
+  void attend();
+  void leave_alone();
   /// Why the server no longer works; empty while it does.
   std::string failure() const;
   /// Whether all clients have closed, or are gone, and everything is everywhere.
@@ -44,6 +48,7 @@ class Service {
   bool turn();
   bool settle();
   void run();
+  void rest();
 
   // What clients ask.
   Outlet& outlet(int server, int shard) {
@@ -89,6 +94,7 @@ class Service {
   std::vector<std::deque<std::string>> put_by_;  // changes that have come meanwhile
   std::vector<std::vector<char>> states_;        // that come for a copy of this server's own, by shard
   std::vector<bool> in_line_;  // whether this server is to have a copy, by shard: rings of others are empty
+  std::vector<int> heads_;     // by shard: who is the first of its line
   std::vector<bool> dead_;     // servers
   std::vector<bool> rung_;     // whose bell to ring after this turn: clients, then servers
   std::vector<Record> scratch_;
@@ -98,6 +104,7 @@ class Service {
   mutable std::mutex failure_mutex_;
   std::string failure_;
   std::atomic<bool> stopping_ = false, failed_ = false;
+  std::atomic<bool> attended_ = false, resting_ = false;
   std::thread thread_;
 };
 

@@ -19,7 +19,9 @@ std::vector<int> Service::line(int shard) const {
   return holders;
 }
 
-bool Service::owns(int shard) const { return line(shard).front() == me_ && group_->ready(shard, me_); }
+bool Service::owns(int shard) const {
+  return heads_[static_cast<std::size_t>(shard)] == me_ && group_->ready(shard, me_);
+}
 
 /// Whether everything that dead servers have passed on has been applied.
 bool Service::caught_up() {
@@ -66,6 +68,7 @@ void Service::link() {
     const auto i = static_cast<std::size_t>(number);
     const std::vector<int> holders = line(number);
     const auto mine = std::find(holders.begin(), holders.end(), me_);
+    heads_[i] = holders.front();
     in_line_[i] = mine != holders.end();
     if (!shards_[i] || !group_->ready(number, me_)) continue;
     const int next = mine == holders.end() || mine + 1 == holders.end() ? -1 : mine[1];

@@ -44,6 +44,7 @@ def connect(
         replicas=replicas,
         pids=[pid for pid, _, _ in told],
         crowded=membership.crowded,
+        spin=membership.spin,
         yields=membership.yields,
         requests=(told[servers[0]][0], told[servers[0]][1]),
         heaps=[(told[rank][0], told[rank][2]) for rank in servers],

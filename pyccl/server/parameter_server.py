@@ -224,6 +224,24 @@ class ParameterServer(Holdings):
                 ticket = self._endpoint.push_rows(number, rows, view)
         return ServerWork(self._endpoint, ticket, self._timeout)
 
+    def push_pull(self, name: str, gradient: Any, *, out: Any = None) -> Any:
+        """Give a gradient of a dense table, and return its parameters once its rule lets this worker begin again.
+
+        The same as `push_async` and `pull`, but parts are read while others are on their way; the quickest iteration of
+        data parallelism. Parameters, results and errors are theirs.
+        """
+        number, table = self._find(name, None)
+        view = resolve(gradient, "gradient")
+        _check_gradient(view, name, table.shape)  # type: ignore[union-attr]
+        result, into = output(np.empty(0, np.float32), out, table.shape, np.dtype(np.float32))  # type: ignore[union-attr]
+        if np.may_share_memory(view, into):
+            view = view.copy()
+        if finite(view, name, table.nan):
+            self._endpoint.push_pull(number, view.reshape(-1), into.reshape(-1))
+        else:
+            self._endpoint.pull(number, into.reshape(-1))
+        return result
+
     def clock(self) -> None:
         """End this worker's iteration on all tables whose rule counts clocks (SSP, BoundedDelay)."""
         self._check_open()
