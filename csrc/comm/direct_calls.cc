@@ -98,8 +98,6 @@ void Communicator::run_direct(const Prepared& p, const Deadline& deadline, int t
   if (p.output_region) b.output = p.peer_outputs[me];
   b.peer_inputs = &p.peer_inputs;
   b.peer_outputs = &p.peer_outputs;
-  const std::int64_t footprint = call_bytes(p.call, setup_.size) * setup_.size;
-  b.stream = footprint > setup_.cache_bytes && p.call.input != p.call.output;
   engine_.run(*p.direct, b, deadline, {}, true, tag);
   ++direct_runs_;
   for (const Edge& e : p.edges) {

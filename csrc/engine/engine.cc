@@ -59,6 +59,8 @@ void Engine::execute(const Segment& s, const Pass& pass) {
   void* few[2 * kFew];
   std::vector<void*> many;
   const std::size_t nsources = pass.sources.size(), ndests = pass.dests.size();
+  const bool stream =
+      s.binding.stream && std::ranges::all_of(pass.dests, [](const Place& to) { return to.where == Where::Output; });
   void** pointers = few;
   if (nsources + ndests > 2 * kFew) {
     many.resize(nsources + ndests);
@@ -70,7 +72,7 @@ void Engine::execute(const Segment& s, const Pass& pass) {
   if (pass.reduce) {
     const std::int64_t divisor = pass.completes ? s.binding.divisor : 1;
     if (kernels::reduce(s.binding.how, const_cast<const void* const*>(pointers), static_cast<int>(nsources), dests,
-                        static_cast<int>(ndests), count, divisor, s.binding.stream)) {
+                        static_cast<int>(ndests), count, divisor, stream)) {
       user_failed_ = true;
     }
     return;
@@ -80,7 +82,7 @@ void Engine::execute(const Segment& s, const Pass& pass) {
     for (std::size_t i = 0; i < ndests; ++i) {
       char* to = static_cast<char*>(dests[i]) + at;
       const char* from = static_cast<const char*>(pointers[0]) + at;
-      if (to != from) kernels::copy(to, from, std::min(block, total - at), s.binding.stream);
+      if (to != from) kernels::copy(to, from, std::min(block, total - at), stream);
     }
   }
 }

@@ -26,7 +26,7 @@ struct Binding {
   const Layout* layout = nullptr;
   kernels::Reduction how;
   std::int64_t divisor = 1;
-  bool stream = false;  // non-temporal stores: the footprint exceeds the last-level cache
+  bool stream = false;  // non-temporal stores into outputs: the footprint exceeds the caches
   // of the ranks on this node, by rank; only for direct programs
   const std::vector<char*>* peer_inputs = nullptr;
   const std::vector<char*>* peer_outputs = nullptr;

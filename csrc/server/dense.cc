@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/kernels.h"
+
 namespace pyccl::server {
 
 std::int64_t DenseMemory::length(std::int64_t piece) const {
@@ -12,7 +14,7 @@ std::int64_t DenseMemory::length(std::int64_t piece) const {
 bool DenseMemory::read(std::int64_t piece, int from, float* out, std::int64_t* made) const {
   const std::uint32_t before = guard(piece).load(std::memory_order_acquire);
   if (before % 2 != 0) return false;
-  std::memcpy(out, column(from) + begin(piece), static_cast<std::size_t>(length(piece)) * 4);
+  kernels::copy(out, column(from) + begin(piece), length(piece) * 4, length(piece) == kPieceElements);
   if (made != nullptr) *made = steps(piece);
   std::atomic_thread_fence(std::memory_order_acquire);
   return guard(piece).load(std::memory_order_relaxed) == before;
