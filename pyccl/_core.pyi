@@ -201,7 +201,6 @@ class Communicator(_Object):
         size: int,
         nodes: Sequence[int],
         timeout: float,
-        cache_bytes: int,
         segment: Segment | None,
         node_ranks: Sequence[int],
         pids: Sequence[int],

@@ -34,7 +34,6 @@ from pyccl.tuning import Tuning
 __all__ = ["Communicator"]
 
 log = logging.getLogger("pyccl")
-_CACHE_BYTES = 32 << 20
 
 
 class Communicator(Ending, RegisteredMemory, Observed):
@@ -94,7 +93,6 @@ class Communicator(Ending, RegisteredMemory, Observed):
             size=bootstrap.size,
             nodes=list(m.nodes),
             timeout=self._timeout,
-            cache_bytes=_CACHE_BYTES,
             segment=m.segment,
             node_ranks=list(m.node_ranks),
             pids=list(m.pids),

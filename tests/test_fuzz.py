@@ -123,7 +123,7 @@ def test_tables_of_schedules(name: str, seconds: float) -> None:
         tables[:] = [ints if r == rank else t for r, t in enumerate(good.tables)]
         (chunks,) = struct.unpack("<i", data[:4].ljust(4, b"\0"))
         core = _core.Communicator(
-            rank=rank, size=size, nodes=[0] * size, timeout=1.0, cache_bytes=1 << 20, segment=None, node_ranks=[rank],
+            rank=rank, size=size, nodes=[0] * size, timeout=1.0, segment=None, node_ranks=[rank],
             pids=[os.getpid()], crowded=False, spin=0.0, yields=0, remote=None,
             build=lambda code, algorithm, root: (chunks, list(tables), 0),
         )  # fmt: skip

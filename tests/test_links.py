@@ -40,7 +40,7 @@ def listening() -> Iterator[tuple[Any, socket.socket]]:
     mine, theirs = socket.socketpair()
     segment, me = _core.Segment.create(2), os.getpid()
     core = _core.Communicator(
-        rank=0, size=2, nodes=[0, 0], timeout=1.0, cache_bytes=1 << 20, segment=segment, node_ranks=[0, 1],
+        rank=0, size=2, nodes=[0, 0], timeout=1.0, segment=segment, node_ranks=[0, 1],
         pids=[me, me], crowded=False, spin=0.0, yields=0, remote=None, build=lambda *_: (1, []),
         links=[(1, mine.detach())],
     )  # fmt: skip

@@ -190,7 +190,7 @@ def test_a_dead_peer_is_lost() -> None:
     from pyccl import _core
 
     core = _core.Communicator(
-        rank=0, size=2, nodes=[0, 0], timeout=20.0, cache_bytes=1 << 20, segment=segment, node_ranks=[0, 1],
+        rank=0, size=2, nodes=[0, 0], timeout=20.0, segment=segment, node_ranks=[0, 1],
         pids=[os.getpid(), child], crowded=False, spin=1e-4, yields=0, remote=None, build=lambda *_: None,
     )  # fmt: skip
     try:

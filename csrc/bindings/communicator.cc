@@ -200,7 +200,7 @@ void register_communicator(py::module_& m) {
       .def_readonly("output", &Arguments::output);
   py::class_<PyCommunicator, std::shared_ptr<PyCommunicator>> communicator(m, "Communicator");
   communicator
-      .def(py::init([](int rank, int size, std::vector<int> nodes, double timeout, std::int64_t cache_bytes,
+      .def(py::init([](int rank, int size, std::vector<int> nodes, double timeout,
                        const std::shared_ptr<shm::Segment>& segment, std::vector<int> node_ranks,
                        std::vector<std::int64_t> pids, bool crowded, double spin, int yields,
                        std::shared_ptr<Remote> remote, py::function build,
@@ -213,12 +213,12 @@ void register_communicator(py::module_& m) {
              }
              std::vector<Link> owned;
              for (const auto& [peer, fd] : links) owned.push_back({peer, shm::Descriptor(fd)});
-             return std::make_shared<PyCommunicator>(
-                 Communicator::Setup{rank, size, std::move(nodes), timeout, cache_bytes}, std::move(node),
-                 std::move(remote), std::move(owned), std::move(build));
+             return std::make_shared<PyCommunicator>(Communicator::Setup{rank, size, std::move(nodes), timeout},
+                                                     std::move(node), std::move(remote), std::move(owned),
+                                                     std::move(build));
            }),
-           "rank"_a, "size"_a, "nodes"_a, "timeout"_a, "cache_bytes"_a, "segment"_a, "node_ranks"_a, "pids"_a,
-           "crowded"_a, "spin"_a, "yields"_a, "remote"_a, "build"_a, "links"_a = std::vector<std::pair<int, int>>())
+           "rank"_a, "size"_a, "nodes"_a, "timeout"_a, "segment"_a, "node_ranks"_a, "pids"_a, "crowded"_a, "spin"_a,
+           "yields"_a, "remote"_a, "build"_a, "links"_a = std::vector<std::pair<int, int>>())
       .def(
           "algorithm_index", [](PyCommunicator& c, const std::string& name) { return c.core().algorithm_index(name); },
           "name"_a)

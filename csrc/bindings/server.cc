@@ -129,8 +129,8 @@ void register_server(py::module_& m) {
            "compensation"_a = 0.0F, "adaptive"_a = false, "decay"_a = 0.95, "epsilon"_a = 1e-7F);
   py::class_<Endpoint>(m, "ServerEndpoint")
       .def(py::init([](int rank, int size, std::vector<int> servers, std::vector<int> clients, int replicas,
-                       std::vector<std::int64_t> pids, bool crowded, double spin, int yields,
-                       const Place& requests, const std::vector<Place>& heaps, double timeout) {
+                       std::vector<std::int64_t> pids, bool crowded, double spin, int yields, const Place& requests,
+                       const std::vector<Place>& heaps, double timeout) {
              server::Setup setup{rank, size, std::move(servers), std::move(clients), replicas, std::move(pids), {}};
              setup.policy = {crowded, spin, yields};
              return connect(std::move(setup), requests, heaps, timeout);

@@ -97,7 +97,7 @@ Binding Communicator::bind(const Prepared& p, const Layout& layout) {
   b.layout = &layout;
   b.how = {call.dtype, call.op, call.user};
   const bool in_place = reduces(call.kind) && call.input == call.output;
-  b.stream = !in_place && call_bytes(call, setup_.size) * setup_.size >= setup_.cache_bytes;
+  b.stream = !in_place && call_bytes(call, setup_.size) * setup_.size >= kernels::kCacheBytes;
   if (!reduces(call.kind)) return b;
   if (call.op == OpKind::Avg) b.divisor = setup_.size;
   if (call.op == OpKind::PremulSum) {

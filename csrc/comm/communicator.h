@@ -49,7 +49,6 @@ class Communicator {
     int rank = 0, size = 1;
     std::vector<int> nodes{0};  // node of every rank
     double timeout = 300;
-    std::int64_t cache_bytes = 32 << 20;  // from here on stores into outputs bypass the caches
   };
   Communicator(Setup setup, std::unique_ptr<shm::Node> node, std::shared_ptr<Remote> remote,
                std::vector<Link> links = {});

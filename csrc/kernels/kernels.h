@@ -7,6 +7,9 @@
 
 namespace pyccl::kernels {
 
+/// Where the ranks of a node write as much at once, stores past the caches are faster.
+inline constexpr std::int64_t kCacheBytes = 32 << 20;
+
 /// A user's binary operation on `count` elements: `accumulator[i] = f(accumulator[i], operand[i])`.
 /// For 16-bit floating types both pointers are `float*`. Sets `*error` to non-zero when f failed.
 using UserFunction = void (*)(void* accumulator, const void* operand, std::int64_t count, std::int32_t* error);
@@ -24,7 +27,7 @@ bool supports(OpKind op, DataType dtype);
 /// dests[j][i] = sources[0][i] op sources[1][i] op ... in this order, for every j and i < count.
 /// 16-bit floating types are accumulated in float and rounded once. `divisor` != 1 divides the result before
 /// it is rounded (Avg on the step that completes a chunk). A dest may be equal to a source, never overlap one
-/// otherwise. `stream` asks for non-temporal stores (a footprint beyond the last-level cache).
+/// otherwise. `stream` asks for non-temporal stores (see kCacheBytes).
 /// Returns non-zero when a user's function reported an error.
 int reduce(const Reduction& how, const void* const* sources, int nsources, void* const* dests, int ndests,
            std::int64_t count, std::int64_t divisor = 1, bool stream = false);

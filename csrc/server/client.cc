@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "engine/deadline.h"
+#include "kernels/kernels.h"
 
 namespace pyccl::server {
 namespace {
@@ -22,7 +23,7 @@ class Attending {
   Attending(const Attending&) = delete;
   Attending& operator=(const Attending&) = delete;
 
-  /// While the client sleeps its server has its own thread.
+  /// While the program is asked its server has its own thread.
   class Pause {
    public:
     explicit Pause(const Attending& from) : from_(from) { from_.leave(); }
@@ -63,12 +64,14 @@ Client::Client(std::shared_ptr<Group> group, double timeout, std::function<void(
 void Client::add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots,
                        bool prompt) {
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
-  tables_.push_back({std::move(name), wire, std::move(bounds), 0, slots, prompt, Ticket(issued_.size(), 0), {}});
+  const bool stream = bounds.back() * 4 * group_->clients() >= kernels::kCacheBytes;
+  tables_.push_back(
+      {std::move(name), wire, std::move(bounds), 0, slots, prompt, stream, Ticket(issued_.size(), 0), {}});
 }
 
 void Client::add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots) {
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
-  tables_.push_back({std::move(name), wire, {}, dim, slots, false, {}, {}});
+  tables_.push_back({std::move(name), wire, {}, dim, slots, false, false, {}, {}});
 }
 
 std::vector<int> Client::shards_of(const TableInfo& table) const {
@@ -108,7 +111,7 @@ Record* Client::reserve(int shard, Kind kind, int table, std::int64_t payload) {
 void Client::publish(Record& record) {
   const int owner = owners_[record.shard];
   outlet(owner, record.shard).publish(record);
-  shm::ring(group_->line(group_->rank_of(owner)).server);
+  group_->knock(group_->rank_of(owner));
 }
 
 void Client::check_working(const std::string& what) const {
@@ -221,7 +224,7 @@ bool Client::advance() {
     Outlet& mine = outlet(owner, shard);
     if (mine.flush()) {
       moved = true;
-      shm::ring(group_->line(group_->rank_of(owner)).server);
+      group_->knock(group_->rank_of(owner));
     }
     while (const Record* record = mine.reap()) {
       land(*record);
@@ -271,13 +274,15 @@ void Client::drive(const std::string& what, double timeout, const std::function<
     } else if (policy.crowded ? ++idle < policy.yields : now < last + policy.spin) {
       sched_yield();
     } else {
-      const Attending::Pause pause(attending);
-      shm::sleep(bell, kLook, [&] { return advance() || ready(); });
+      shm::sleep(bell, kLook, [&] { return advance() | (own_ && own_->help()) || ready(); });
     }
     if (now - looked < kLook) continue;
     looked = now;
     group_->look();
-    if (poll_) poll_();
+    if (poll_) {
+      const Attending::Pause pause(attending);
+      poll_();
+    }
     if (now - begun > timeout) time_out(what, timeout);
   }
 }

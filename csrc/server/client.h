@@ -26,8 +26,8 @@ class Client {
   /// `poll` is called in every wait, at least every 50 ms, and may throw; `own` is the server of this process, if any.
   Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own);
 
-  /// A dense table: shard i has its elements [bounds[i], bounds[i + 1]). `prompt`: a gradient's piece is applied when it
-  /// is done, not kept for a later version.
+  /// A dense table: shard i has its elements [bounds[i], bounds[i + 1]). `prompt`: a gradient's piece is applied when
+  /// it is done, not kept for a later version.
   void add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots,
                  bool prompt);
   void add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots);
@@ -70,7 +70,8 @@ class Client {
     std::int64_t dim = 0;  // of a sparse table
     int slots = 0;         // of the optimiser
     bool prompt = false;
-    Ticket pushed;  // by shard: the first request of the last gradient
+    bool stream = false;  // reads are written past the caches
+    Ticket pushed;        // by shard: the first request of the last gradient
     Seen seen;
   };
   using Take = std::function<void(const Record& answer)>;
@@ -82,14 +83,14 @@ class Client {
     std::vector<std::int64_t> next;
     std::size_t left;
   };
-  /// What has been read of a shard. A piece that was read before the request to begin was answered holds if its guard is
-  /// the same after it.
+  /// What has been read of a shard. A piece that was read before the request to begin was answered holds if its guard
+  /// is the same after it.
   struct Reading {
     int shard, owner;
-    bool asked = false;       // to begin, by that request
+    bool asked = false;  // to begin, by that request
     std::uint64_t begun = 0;
-    std::int64_t next = 0, checked = 0;  // pieces
-    std::vector<std::uint32_t> guards{};   // of those that were read early
+    std::int64_t next = 0, checked = 0;   // pieces
+    std::vector<std::uint32_t> guards{};  // of those that were read early
   };
   std::vector<int> shards_of(const TableInfo& table) const;
   Sending start_sending(int table, const std::vector<int>& shards);

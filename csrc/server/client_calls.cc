@@ -35,7 +35,8 @@ Client::Sending Client::start_sending(int table, const std::vector<int>& shards)
   return {shards, std::vector<std::int64_t>(shards.size(), 0), shards.size()};
 }
 
-/// Sends what there is room for, one piece to each server in turn, so that all are kept busy. True when it was the last.
+/// Sends what there is room for, one piece to each server in turn, so that all are kept busy. True when it was the
+/// last.
 bool Client::send(int table, const float* gradient, Sending& sending) {
   const TableInfo& t = info(table);
   for (bool moved = true; moved && sending.left > 0;) {
@@ -82,7 +83,7 @@ bool Client::read_shard(int table, int shard, int column, float* out, std::int64
   const DenseMemory from = memory(table, shard);
   for (std::int64_t piece = 0; piece < DenseMemory::pieces(from.count()); ++piece) {
     std::int64_t* made = steps == nullptr ? nullptr : steps + piece;
-    for (int tries = 0; !from.read(piece, column, out + from.begin(piece), made); ++tries) {
+    for (int tries = 0; !from.read(piece, column, out + from.begin(piece), false, made); ++tries) {
       if (tries == 1000) return false;
       sched_yield();
     }
@@ -92,7 +93,8 @@ bool Client::read_shard(int table, int shard, int column, float* out, std::int64
 
 std::vector<Client::Reading> Client::start_reading(const std::vector<int>& shards) const {
   std::vector<Reading> readings;
-  for (const int shard : shards) readings.push_back({.shard = shard, .owner = owners_[static_cast<std::size_t>(shard)]});
+  for (const int shard : shards)
+    readings.push_back({.shard = shard, .owner = owners_[static_cast<std::size_t>(shard)]});
   return readings;
 }
 
@@ -105,7 +107,7 @@ bool Client::read_on(int table, Reading& reading, float* out) const {
   const DenseMemory from = memory(table, reading.shard);
   const std::int64_t pieces = DenseMemory::pieces(from.count());
   const auto read = [&](std::int64_t piece, int tries) {
-    while (!from.read(piece, 0, out + t.bounds[shard] + from.begin(piece))) {
+    while (!from.read(piece, 0, out + t.bounds[shard] + from.begin(piece), t.stream)) {
       if (--tries <= 0) return false;
       sched_yield();
     }
@@ -123,7 +125,8 @@ bool Client::read_on(int table, Reading& reading, float* out) const {
   }
   for (; reading.checked < static_cast<std::int64_t>(reading.guards.size()); ++reading.checked) {
     const std::uint32_t seen = reading.guards[static_cast<std::size_t>(reading.checked)];
-    if (from.guard(reading.checked).load(std::memory_order_acquire) != seen && !read(reading.checked, 1000)) return false;
+    if (from.guard(reading.checked).load(std::memory_order_acquire) != seen && !read(reading.checked, 1000))
+      return false;
   }
   for (; reading.next < pieces; ++reading.next) {
     if (!read(reading.next, 1000)) return false;

@@ -11,10 +11,10 @@ std::int64_t DenseMemory::length(std::int64_t piece) const {
   return std::min(kPieceElements, count_ - piece * kPieceElements);
 }
 
-bool DenseMemory::read(std::int64_t piece, int from, float* out, std::int64_t* made) const {
+bool DenseMemory::read(std::int64_t piece, int from, float* out, bool stream, std::int64_t* made) const {
   const std::uint32_t before = guard(piece).load(std::memory_order_acquire);
   if (before % 2 != 0) return false;
-  kernels::copy(out, column(from) + begin(piece), length(piece) * 4, length(piece) == kPieceElements);
+  kernels::copy(out, column(from) + begin(piece), length(piece) * 4, stream);
   if (made != nullptr) *made = steps(piece);
   std::atomic_thread_fence(std::memory_order_acquire);
   return guard(piece).load(std::memory_order_relaxed) == before;

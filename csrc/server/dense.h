@@ -36,8 +36,8 @@ class DenseMemory {
   std::atomic<std::uint32_t>& guard(std::int64_t piece) const {
     return reinterpret_cast<std::atomic<std::uint32_t>*>(base_ + pieces(count_) * 8)[piece];
   }
-  /// Copies a piece of a column, and tells its steps; false if it was being written.
-  bool read(std::int64_t piece, int column, float* out, std::int64_t* steps = nullptr) const;
+  /// Copies a piece of a column, past the caches if asked to, and tells its steps; false if it was being written.
+  bool read(std::int64_t piece, int column, float* out, bool stream, std::int64_t* steps = nullptr) const;
 
   /// Odd from its construction on, even after its end.
   class Writing {

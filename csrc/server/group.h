@@ -77,6 +77,11 @@ class Group {
   /// Whether a server has a whole copy of a shard; set by itself.
   std::atomic<bool>& ready(int shard, int server) const { return ready_[shard * servers() + server]; }
   RankLine& line(int rank) const { return lines_[rank]; }
+  /// Wakes whoever does the work of the server on `rank`: its thread, or its client that waits.
+  void knock(int rank) const {
+    shm::ring(lines_[rank].server);
+    shm::ring(lines_[rank].client);
+  }
   Counters& counters(int server) const { return counters_[server]; }
   char* heap(int server) const { return heaps_[static_cast<std::size_t>(server)].base(); }
   /// Where a table's shard lies in a server's heap, plus 1; 0 if it does not.

@@ -169,8 +169,8 @@ bool Service::turn() {
     if (!rung_[i]) continue;
     rung_[i] = false;
     const int index = static_cast<int>(i), clients = group_->clients();
-    shm::ring(index < clients ? group_->line(group_->client_rank(index)).client
-                              : group_->line(group_->rank_of(index - clients)).server);
+    if (index < clients) shm::ring(group_->line(group_->client_rank(index)).client);
+    else group_->knock(group_->rank_of(index - clients));
   }
   return moved;
 }

@@ -85,17 +85,26 @@ def work(ps: Any, me: int, trial: Trial, log: Callable[[str, int], None]) -> Non
     gradient = np.zeros((trial.copies, len(trial.workers), trial.steps), np.float32)
     seen = np.empty_like(gradient)
     flying: deque[tuple[int, Any]] = deque()
+
+    def look(step: int, mine: int) -> None:
+        if own and not (seen[:, me, :mine] == AMOUNT).all():
+            log("notmine", step)
+        for other in range(len(trial.workers)):
+            if bound is not None and not (seen[:, other, : max(0, step - bound)] == AMOUNT).all():
+                log("stale", other)
+
     for step in range(trial.steps):
         if trial.window == 1 or step % 16 == 0:
             ps.pull("w", out=seen)
-            if own and not (seen[:, me, :step] == AMOUNT).all():
-                log("notmine", step)
-            for other in range(len(trial.workers)):
-                if bound is not None and not (seen[:, other, : max(0, step - bound)] == AMOUNT).all():
-                    log("stale", other)
+            look(step, step)
         gradient[:, me, step] = -AMOUNT
         log("invoke", step)
-        flying.append((step, ps.push_async("w", gradient)))
+        if trial.window == 1 and step % 2:
+            ps.push_pull("w", gradient, out=seen)
+            log("ok", step)
+            look(step, step + 1)
+        else:
+            flying.append((step, ps.push_async("w", gradient)))
         gradient[:, me, step] = 0
         while len(flying) >= trial.window:
             first, ticket = flying.popleft()
