@@ -9,41 +9,12 @@
 #include "core/error.h"
 #include "engine/deadline.h"
 #include "kernels/kernels.h"
+#include "server/attending.h"
 
 namespace pyccl::server {
 namespace {
 
 constexpr double kLook = 0.05;
-
-/// A client that waits does its own server's work.
-class Attending {
- public:
-  explicit Attending(Service* own) : own_(own) { attend(); }
-  ~Attending() { leave(); }
-  Attending(const Attending&) = delete;
-  Attending& operator=(const Attending&) = delete;
-
-  /// While the program is asked its server has its own thread.
-  class Pause {
-   public:
-    explicit Pause(const Attending& from) : from_(from) { from_.leave(); }
-    ~Pause() { from_.attend(); }
-    Pause(const Pause&) = delete;
-    Pause& operator=(const Pause&) = delete;
-
-   private:
-    const Attending& from_;
-  };
-
- private:
-  void attend() const {
-    if (own_ != nullptr) own_->attend();
-  }
-  void leave() const {
-    if (own_ != nullptr) own_->leave_alone();
-  }
-  Service* own_;
-};
 
 }  // namespace
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -35,18 +35,19 @@ SECONDS = 0.3  # of a round of small pushes
 class PushPull:
     """A gradient of ones to a table of zeros by every rank, in private arrays: what comes back is known."""
 
-    def __init__(self, comm: Communicator, nbytes: int, replicas: int = 0) -> None:
+    def __init__(
+        self, comm: Communicator, nbytes: int, replicas: int = 0, nan: Literal["raise", "pass"] = "raise"
+    ) -> None:
         import pyccl
 
         self.ps = pyccl.ParameterServer(comm, consistency=pyccl.Sync(), replicas=replicas)
         count = nbytes // 4
-        self.ps.table("w", init=np.zeros(count, np.float32), optimizer=pyccl.optim.SGD(RATE))
+        self.ps.table("w", init=np.zeros(count, np.float32), optimizer=pyccl.optim.SGD(RATE), nan=nan)
         self.gradient, self.out = np.ones(count, np.float32), np.zeros(count, np.float32)
         self.steps = self.wrong = 0
 
     def __call__(self) -> None:
-        self.ps.push_async("w", self.gradient)
-        self.ps.pull("w", out=self.out)
+        self.ps.push_pull("w", self.gradient, out=self.out)
         self.steps += 1
 
     def check(self, world: World) -> int:
@@ -55,28 +56,27 @@ class PushPull:
 
 
 def push_pull(world: World, comm: Any, nbytes: int, rounds: int) -> list[Figure]:
-    """Time Sync push_pull on all ranks, with and without a replica, beside all_reduce of the same bytes."""
-    plain, n = PushPull(comm, nbytes), world.size
-    result = np.empty_like(plain.gradient)
-    calls: dict[str, Call] = {"all_reduce": lambda: comm.all_reduce(plain.gradient, out=result), "push_pull": plain}
-    copied = PushPull(comm, nbytes, replicas=1) if n > 1 else None
-    if copied is not None:
-        calls["push_pull, replicas=1"] = copied
+    """Time Sync push_pull on all ranks beside all_reduce of the same bytes: as tables are by default, without the check
+    of gradients, which all_reduce does not have either, and with a replica."""
+    n, all_reduce, plain, copied = world.size, "all_reduce", "push_pull", "push_pull, replicas=1"
+    ours = {plain: PushPull(comm, nbytes), "push_pull, nan='pass'": PushPull(comm, nbytes, nan="pass")}
+    if n > 1:
+        ours[copied] = PushPull(comm, nbytes, replicas=1)
+    gradient = ours[plain].gradient
+    result = np.empty_like(gradient)
+    calls: dict[str, Call] = {all_reduce: lambda: comm.all_reduce(gradient, out=result), **ours}
     times = dict(zip(calls, alternate(world, list(calls.values()), rounds), strict=True))
-    wrong = {"push_pull": plain.check(world)}
-    if copied is not None:
-        wrong["push_pull, replicas=1"] = copied.check(world)
-    for made in (plain, copied):
-        if made is not None:
-            made.ps.close()
+    wrong = {name: one.check(world) for name, one in ours.items()}
+    for one in ours.values():
+        one.ps.close()
     found = [figure("sync", name, nbytes, n, "s", seconds, wrong.get(name, 0)) for name, seconds in times.items()]
 
     def ratio(what: str, a: str, b: str) -> Figure:
         return figure("sync", what, nbytes, n, "times", [x / y for x, y in zip(times[a], times[b], strict=True)])
 
-    found.append(ratio("push_pull / all_reduce", "push_pull", "all_reduce"))
-    if copied is not None:
-        found.append(ratio("rate with replicas=1 / without", "push_pull", "push_pull, replicas=1"))
+    found += [ratio(f"{name} / all_reduce", name, all_reduce) for name in ours if name != copied]
+    if n > 1:
+        found.append(ratio("rate with replicas=1 / without", plain, copied))
     return found
 
 
@@ -121,7 +121,7 @@ def _server(
 
 
 def asynchronous(inside: World, nbytes: int, rounds: int) -> list[Figure]:
-    """Time push and pull of one worker and one server, beside two copies of the same bytes."""
+    """Time push_pull of one worker and one server, beside two copies of the same bytes."""
     import pyccl
 
     gradient, out = np.ones(nbytes // 4, np.float32), np.empty(nbytes // 4, np.float32)
@@ -133,8 +133,7 @@ def asynchronous(inside: World, nbytes: int, rounds: int) -> list[Figure]:
             np.copyto(out, other)
 
         def both() -> None:
-            ps.push_async("w0", gradient)
-            ps.pull("w0", out=out)
+            ps.push_pull("w0", gradient, out=out)
 
         times: list[list[float]] = [[], []]
         for k in range(rounds + 3):
@@ -151,8 +150,8 @@ def asynchronous(inside: World, nbytes: int, rounds: int) -> list[Figure]:
     ratios = [b / a for a, b in zip(copied, made, strict=True)]
     return [
         figure("async", "two copies", nbytes, 2, "s", copied),
-        figure("async", "push + pull", nbytes, 2, "s", made, inside.mpi.allreduce(wrong[0])),
-        figure("async", "push + pull / two copies", nbytes, 2, "times", ratios),
+        figure("async", "push_pull", nbytes, 2, "s", made, inside.mpi.allreduce(wrong[0])),
+        figure("async", "push_pull / two copies", nbytes, 2, "times", ratios),
     ]
 
 
