@@ -1,10 +1,21 @@
 // Every optimiser's rule, once, for vectors of lanes and for single floats. Textual, see ops.h. `apply` gets the
-// parameters, their state and the scaled gradient. Constants are worked out in double and rounded once.
+// parameters, their state and the scaled gradient. Constants are worked out in double and rounded once, on the host.
+// nvcc compiles the same rules for single floats on a GPU (tests/test_update_rules_cuda.py: the same bits).
+
+#ifdef __CUDACC__
+#define PYCCL_RULE __host__ __device__ __forceinline__
+#else
+#define PYCCL_RULE [[gnu::always_inline]] inline
+#endif
 
 /// One instruction: the build says -fno-math-errno.
-template <class V> [[gnu::always_inline]] inline V square_root(V value) {
-  for (std::size_t i = 0; i < sizeof(V) / sizeof(float); ++i) value[i] = __builtin_sqrtf(value[i]);
-  return value;
+template <class V> PYCCL_RULE V square_root(V value) {
+  if constexpr (sizeof(V) == sizeof(float)) {
+    return sqrtf(value);
+  } else {
+    for (std::size_t i = 0; i < sizeof(V) / sizeof(float); ++i) value[i] = __builtin_sqrtf(value[i]);
+    return value;
+  }
 }
 
 /// By multiplications alone, unlike std::pow, whose last bit is a matter of the C library.
@@ -18,7 +29,7 @@ inline double power(double base, std::int64_t exponent) {
 struct Sgd {
   static constexpr int slots = 0;
   Sgd(const Optimizer& how, std::int64_t) : rate(float(how.rate)), decay(float(how.decay)) {}
-  template <class V> [[gnu::always_inline]] void apply(V& w, V*, V g) const { w -= rate * (g + decay * w); }
+  template <class V> PYCCL_RULE void apply(V& w, V*, V g) const { w -= rate * (g + decay * w); }
 
  private:
   float rate, decay;
@@ -28,7 +39,7 @@ template <bool Ahead> struct Velocity {
   static constexpr int slots = 1;
   Velocity(const Optimizer& how, std::int64_t)
       : rate(float(how.rate)), momentum(float(how.first)), decay(float(how.decay)) {}
-  template <class V> [[gnu::always_inline]] void apply(V& w, V* state, V g) const {
+  template <class V> PYCCL_RULE void apply(V& w, V* state, V g) const {
     g += decay * w;
     state[0] = momentum * state[0] + g;
     if constexpr (Ahead) w -= rate * (g + momentum * state[0]);
@@ -43,7 +54,7 @@ struct Adagrad {
   static constexpr int slots = 1;
   Adagrad(const Optimizer& how, std::int64_t)
       : rate(float(how.rate)), epsilon(float(how.epsilon)), decay(float(how.decay)) {}
-  template <class V> [[gnu::always_inline]] void apply(V& w, V* state, V g) const {
+  template <class V> PYCCL_RULE void apply(V& w, V* state, V g) const {
     g += decay * w;
     state[0] += g * g;
     w -= rate * g / (square_root(state[0]) + epsilon);
@@ -58,7 +69,7 @@ struct RmsProp {
   RmsProp(const Optimizer& how, std::int64_t)
       : rate(float(how.rate)), second(float(how.second)), fresh(float(1 - how.second)), epsilon(float(how.epsilon)),
         decay(float(how.decay)) {}
-  template <class V> [[gnu::always_inline]] void apply(V& w, V* state, V g) const {
+  template <class V> PYCCL_RULE void apply(V& w, V* state, V g) const {
     g += decay * w;
     state[0] = second * state[0] + fresh * (g * g);
     w -= rate * g / (square_root(state[0]) + epsilon);
@@ -76,11 +87,11 @@ struct Moments {
       : correction(1 / (1 - power(how.first, step))), first(float(how.first)), fresh_first(float(1 - how.first)),
         second(float(how.second)), fresh_second(float(1 - how.second)),
         root(float(1 / __builtin_sqrt(1 - power(how.second, step)))), epsilon(float(how.epsilon)) {}
-  template <class V> [[gnu::always_inline]] void advance(V* state, V g) const {
+  template <class V> PYCCL_RULE void advance(V* state, V g) const {
     state[0] = first * state[0] + fresh_first * g;
     state[1] = second * state[1] + fresh_second * (g * g);
   }
-  template <class V> [[gnu::always_inline]] V direction(const V* state) const {
+  template <class V> PYCCL_RULE V direction(const V* state) const {
     return state[0] / (square_root(state[1]) * root + epsilon);
   }
 
@@ -93,7 +104,7 @@ template <bool Decoupled> struct AdaptiveMoments {
   AdaptiveMoments(const Optimizer& how, std::int64_t step)
       : moments(how, step), rate(float(how.rate * moments.correction)),
         decay(float(Decoupled ? 1 - how.rate * how.decay : how.decay)) {}
-  template <class V> [[gnu::always_inline]] void apply(V& w, V* state, V g) const {
+  template <class V> PYCCL_RULE void apply(V& w, V* state, V g) const {
     if constexpr (Decoupled) w *= decay;
     else g += decay * w;
     moments.advance(state, g);
@@ -109,7 +120,7 @@ template <bool Decoupled> struct AdaptiveMoments {
 struct Lamb {
   Lamb(const Optimizer& how, std::int64_t step)
       : moments(how, step), correction(float(moments.correction)), decay(float(how.decay)) {}
-  template <class V> [[gnu::always_inline]] V toward(V w, const V* state) const {
+  template <class V> PYCCL_RULE V toward(V w, const V* state) const {
     return correction * moments.direction(state) + decay * w;
   }
 
@@ -124,7 +135,7 @@ struct Ftrl {
   Ftrl(const Optimizer& how, std::int64_t step)
       : per_rate(float(1 / how.rate)), beta(float(how.epsilon)), l1(float(how.l1)), l2(float(how.l2)),
         begins(step == 1) {}
-  template <class V> [[gnu::always_inline]] void apply(V& w, V* state, V g) const {
+  template <class V> PYCCL_RULE void apply(V& w, V* state, V g) const {
     V &z = state[0], &squares = state[1];
     const V before = square_root(squares);
     // The z whose weights are w: 0 for the paper's weights of 0, and others stand until a gradient moves them.
@@ -146,7 +157,7 @@ struct Lion {
   Lion(const Optimizer& how, std::int64_t)
       : rate(float(how.rate)), first(float(how.first)), fresh_first(float(1 - how.first)), second(float(how.second)),
         fresh_second(float(1 - how.second)), decay(float(how.decay)) {}
-  template <class V> [[gnu::always_inline]] void apply(V& w, V* state, V g) const {
+  template <class V> PYCCL_RULE void apply(V& w, V* state, V g) const {
     const V mixed = first * state[0] + fresh_first * g;
     const V sign = mixed > 0 ? V{} + 1 : (mixed < 0 ? V{} - 1 : mixed);  // a NaN stays one
     w -= rate * (sign + decay * w);
