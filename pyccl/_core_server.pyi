@@ -29,6 +29,7 @@ class ServerTable(_Object):
         name: str,
         flow: str,
         mean: bool,
+        wide: bool,
         wire: str,
         optimizer: Optimizer,
         rule: PolicyRule,

@@ -65,21 +65,35 @@ class Async(Policy):
     """Every gradient makes a version, and nobody waits.
 
     With `max_staleness` a gradient on which more versions than that have been made is dropped; or, if `beyond` is
-    "wait", a worker begins only when no gradient can become so stale, by it or anybody else.
+    "wait", a worker begins only when no gradient can become so stale, by it or anybody else. `weighting` makes the
+    rate fall with staleness s: "inverse" multiplies a gradient by 1 / max(1, s) (W. Zhang et al., "Staleness-aware
+    async-SGD for distributed deep learning", 2015, https://doi.org/10.48550/arXiv.1511.05950), "inverse_root" by
+    1 / sqrt(1 + s). Under optimisers that divide by the gradient's own size (Adam and its kin) that changes little.
+
+    Examples
+    --------
+    >>> rule = Async(weighting="inverse").rule(3)
+    >>> [rule.request(worker) and rule.begin(worker) for worker in range(3)]
+    [0, 0, 0]
+    >>> [rule.push(worker).weight for worker in range(3)]
+    [1.0, 1.0, 0.5]
     """
 
     max_staleness: int | None = None
     beyond: str = "drop"
+    weighting: str = "equal"
 
     def __post_init__(self) -> None:
         if self.max_staleness is not None:
             _check("Async", "max_staleness", self.max_staleness)
         if self.beyond not in ("drop", "wait"):
             raise ConfigError(f"Async: beyond must be 'drop' or 'wait', got {self.beyond!r}")
+        if self.weighting not in ("equal", "inverse", "inverse_root"):
+            raise ConfigError(f"Async: weighting must be 'equal', 'inverse' or 'inverse_root', got {self.weighting!r}")
 
     def rule(self, workers: int) -> _core.PolicyRule:
         waits = self.beyond == "wait" and self.max_staleness is not None
-        return _core.PolicyRule.free(workers, self.max_staleness, waits)
+        return _core.PolicyRule.free(workers, self.max_staleness, waits, self.weighting)
 
 
 @dataclass(frozen=True)

@@ -201,6 +201,10 @@ def test_a_gradient_weighs_what_its_rule_says() -> None:
         assert soft.request(worker)
         soft.begin(worker)
     assert weights[-1] == 1 / 2 / 3
+    aware = {"inverse": start(Async(weighting="inverse"), 4), "root": start(Async(weighting="inverse_root"), 4)}
+    shares = {name: [rule.push(worker).weight for worker in range(4)] for name, rule in aware.items()}
+    assert shares["inverse"] == [1, 1, 1 / 2, 1 / 3]
+    assert shares["root"] == pytest.approx([1, 1 / math.sqrt(2), 1 / math.sqrt(3), 1 / 2])
     buffered = start(FedBuff(k=2), 2)
     for _ in range(6):
         buffered.push(0)
@@ -243,6 +247,7 @@ def test_steps_out_of_order_are_refused() -> None:
         (lambda: Sync(backup=3).rule(3), "a backup of 3 needs more than 3 workers"),
         (lambda: Async(max_staleness=-1), "max_staleness"),
         (lambda: Async(beyond="stop"), "beyond"),
+        (lambda: Async(weighting="no"), "weighting"),
         (lambda: SSP(staleness=1.5), "staleness"),  # type: ignore[arg-type]
         (lambda: BoundedDelay(tau=True), "tau"),
         (lambda: KAsync(k=0), "k must be"),

@@ -30,6 +30,7 @@ def switch(hosts: int) -> Cluster:
         ("ps_async", Async()),
         ("async:4", Async(4)),
         ("async:4(beyond=wait)", Async(4, "wait")),
+        ("ps_async(weighting=inverse)", Async(weighting="inverse")),
         ("ssp:3", SSP(3)),
         ("backup:4", Sync(4)),
         ("k_async:2", KAsync(2)),

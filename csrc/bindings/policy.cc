@@ -51,10 +51,10 @@ void register_policy(py::module_& m) {
           "workers"_a, "count"_a, "labelled"_a, "waits"_a, "weighting"_a)
       .def_static(
           "free",
-          [](int workers, std::optional<std::int64_t> max_staleness, bool waits) {
-            return policy::make_free(workers, max_staleness.value_or(policy::Rule::kUnbounded), waits);
+          [](int workers, std::optional<std::int64_t> max_staleness, bool waits, const std::string& how) {
+            return policy::make_free(workers, max_staleness.value_or(policy::Rule::kUnbounded), waits, weighting(how));
           },
-          "workers"_a, "max_staleness"_a, "waits"_a)
+          "workers"_a, "max_staleness"_a, "waits"_a, "weighting"_a)
       .def_static("clocks", &policy::make_clocks, "workers"_a, "staleness"_a)
       .def("request", &policy::Rule::request, "worker"_a)
       .def("begin", &policy::Rule::begin, "worker"_a)

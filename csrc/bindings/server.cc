@@ -50,10 +50,11 @@ kernels::Codec wire(const std::string& name) {
   throw py::value_error("wire must be float32, float16, bfloat16 or int8, got " + name);
 }
 
-server::TableSpec make_spec(std::string name, const std::string& how, bool mean, const std::string& codec,
+server::TableSpec make_spec(std::string name, const std::string& how, bool mean, bool wide, const std::string& codec,
                             const kernels::Optimizer& optimizer, const policy::Rule& rule, float lambda, bool adaptive,
                             double decay, float epsilon) {
-  return {std::move(name), flow(how), mean, wire(codec), optimizer, {lambda, adaptive, decay, epsilon}, rule.clone()};
+  return {std::move(name), flow(how), mean, wide, wire(codec), optimizer, {lambda, adaptive, decay, epsilon},
+          rule.clone()};
 }
 
 using Floats = py::array_t<float, py::array::c_style>;
@@ -125,7 +126,7 @@ void register_server(py::module_& m) {
       .def_property_readonly("fd", &shm::Descriptor::get)
       .def("close", &shm::Descriptor::close);
   py::class_<server::TableSpec>(m, "ServerTable")
-      .def(py::init(&make_spec), "name"_a, "flow"_a, "mean"_a, "wire"_a, "optimizer"_a, "rule"_a,
+      .def(py::init(&make_spec), "name"_a, "flow"_a, "mean"_a, "wide"_a, "wire"_a, "optimizer"_a, "rule"_a,
            "compensation"_a = 0.0F, "adaptive"_a = false, "decay"_a = 0.95, "epsilon"_a = 1e-7F);
   py::class_<Endpoint>(m, "ServerEndpoint")
       .def(py::init([](int rank, int size, std::vector<int> servers, std::vector<int> clients, int replicas,

@@ -9,7 +9,8 @@ namespace {
 
 class FreeRule final : public Rule {
  public:
-  FreeRule(int workers, std::int64_t max_staleness, bool waits) : Rule(workers), most_(max_staleness), waits_(waits) {
+  FreeRule(int workers, std::int64_t max_staleness, bool waits, Weighting weighting)
+      : Rule(workers), most_(max_staleness), waits_(waits), weighting_(weighting) {
     if (max_staleness < 0) throw std::invalid_argument("max_staleness must be at least 0");
     if (waits) oldest_.assign(static_cast<std::size_t>(workers), 0);
   }
@@ -40,7 +41,7 @@ class FreeRule final : public Rule {
     if (staleness > most_) return {Fate::Dropped, staleness, 0.0};
     ++version_;
     done(worker);
-    return {Fate::Applied, staleness, 1.0};
+    return {Fate::Applied, staleness, weight(weighting_, staleness)};
   }
   void left(int worker, State before) override {
     if (before == State::Granted || before == State::Working) done(worker);
@@ -53,14 +54,15 @@ class FreeRule final : public Rule {
 
   std::int64_t most_;
   bool waits_;
+  Weighting weighting_;
   Census at_work_;  // by the oldest version that each may read
   std::vector<std::int64_t> oldest_;
 };
 
 }  // namespace
 
-std::unique_ptr<Rule> make_free(int workers, std::int64_t max_staleness, bool waits) {
-  return std::make_unique<FreeRule>(workers, max_staleness, waits);
+std::unique_ptr<Rule> make_free(int workers, std::int64_t max_staleness, bool waits, Weighting weighting) {
+  return std::make_unique<FreeRule>(workers, max_staleness, waits, weighting);
 }
 
 }  // namespace pyccl::policy

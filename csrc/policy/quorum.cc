@@ -1,7 +1,5 @@
 // Rules that make a version of several gradients: synchronous training with backup workers (Chen et al. 2016), K-async,
 // n-softsync (Zhang et al. 2015), rounds of federated averaging, FedBuff.
-#include <algorithm>
-#include <cmath>
 #include <stdexcept>
 #include <string>
 
@@ -47,8 +45,8 @@ class QuorumRule final : public Rule {
       --missing_;
     }
     ++held_;
-    const double weight = scale(staleness) / setting_.count;
-    return {settle() ? Fate::Applied : Fate::Held, staleness, weight};
+    const double share = weight(setting_.weighting, staleness) / setting_.count;
+    return {settle() ? Fate::Applied : Fate::Held, staleness, share};
   }
 
   void left(int worker, State) override {
@@ -72,12 +70,6 @@ class QuorumRule final : public Rule {
       if (at(worker).state == State::Working) released_.push_back(worker);
     }
     return true;
-  }
-
-  double scale(std::int64_t staleness) const {
-    const auto s = static_cast<double>(staleness);
-    if (setting_.weighting == Weighting::Inverse) return 1 / std::max(1.0, s);
-    return setting_.weighting == Weighting::InverseRoot ? 1 / std::sqrt(1 + s) : 1.0;
   }
 
   Quorum setting_;

@@ -1,9 +1,17 @@
 #include "policy/rule.h"
 
+#include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
 namespace pyccl::policy {
+
+double weight(Weighting weighting, std::int64_t staleness) {
+  const auto s = static_cast<double>(staleness);
+  if (weighting == Weighting::Inverse) return 1 / std::max(1.0, s);
+  return weighting == Weighting::InverseRoot ? 1 / std::sqrt(1 + s) : 1.0;
+}
 
 Rule::Rule(int workers) {
   if (workers < 1) throw std::invalid_argument("a rule needs at least 1 worker");

@@ -89,6 +89,7 @@ class Rule {
 
 /// How a gradient's weight falls with its staleness s: not, as 1 / max(1, s), as 1 / sqrt(1 + s).
 enum class Weighting { Equal, Inverse, InverseRoot };
+double weight(Weighting weighting, std::int64_t staleness);
 
 struct Quorum {
   int count;      // gradients of one version
@@ -101,7 +102,8 @@ std::unique_ptr<Rule> make_quorum(int workers, Quorum setting);
 
 /// Every gradient makes a version. Beyond `max_staleness` it is dropped; or, if `waits`, no worker begins that could
 /// make another's gradient so stale.
-std::unique_ptr<Rule> make_free(int workers, std::int64_t max_staleness, bool waits);
+std::unique_ptr<Rule> make_free(int workers, std::int64_t max_staleness, bool waits,
+                                Weighting weighting = Weighting::Equal);
 
 /// Every gradient makes a version; a worker begins iteration c when all have ended c - staleness (Ho et al. 2013).
 std::unique_ptr<Rule> make_clocks(int workers, std::int64_t staleness);

@@ -35,9 +35,9 @@ DenseMemory::Writing::~Writing() {
 }
 
 DenseStorage::DenseStorage(DenseMemory memory, const kernels::Optimizer& optimizer, const Compensation& compensation,
-                           int clients)
-    : memory_(memory), optimizer_(optimizer), held_(static_cast<std::size_t>(clients)), compensation_(compensation),
-      scratch_(kPieceElements) {
+                           int clients, bool wide)
+    : memory_(memory), optimizer_(optimizer), held_(static_cast<std::size_t>(clients)), wide_(wide),
+      compensation_(compensation), scratch_(kPieceElements) {
   if (compensation.lambda == 0) return;
   read_.assign(held_.size(), std::vector<float>(static_cast<std::size_t>(memory.count())));
   if (compensation.adaptive) mean_square_.assign(static_cast<std::size_t>(memory.count()), 0.0F);
@@ -92,28 +92,59 @@ void DenseStorage::apply(const Record& piece, const char* payload, float scale) 
   update(begin, piece.count, gradient, scale);
 }
 
+void DenseStorage::mean(const std::vector<const void*>& sources, float* out, std::int64_t count) const {
+  const auto n = static_cast<std::int64_t>(sources.size());
+  if (!wide_) {
+    void* to = out;
+    kernels::reduce({DataType::F32, OpKind::Avg}, sources.data(), static_cast<int>(n), &to, 1, count, n);
+    return;
+  }
+  constexpr std::int64_t kBlock = 512;
+  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+    const std::int64_t length = std::min(kBlock, count - begin);
+    double sums[kBlock] = {};
+    for (const void* source : sources) {
+      const float* values = static_cast<const float*>(source) + begin;
+      for (std::int64_t i = 0; i < length; ++i) sums[i] += values[i];
+    }
+    for (std::int64_t i = 0; i < length; ++i) out[begin + i] = static_cast<float>(sums[i] / static_cast<double>(n));
+  }
+}
+
 void DenseStorage::hold(const Record& piece) {
   auto& held = held_[static_cast<std::size_t>(piece.client)];
   held.resize(static_cast<std::size_t>(memory_.count()));
   kernels::decode(piece.wire, held.data() + memory_.begin(piece.piece), piece.payload(), piece.count);
 }
 
-void DenseStorage::add(int client, float weight) {
+void DenseStorage::add(int client, double weight) {
   const auto& held = held_[static_cast<std::size_t>(client)];
+  if (wide_) {
+    wide_sum_.resize(held.size());
+    for (std::size_t i = 0; i < held.size(); ++i) wide_sum_[i] += weight * held[i];
+    return;
+  }
   sum_.resize(held.size());
-  for (std::size_t i = 0; i < held.size(); ++i) sum_[i] += weight * held[i];
+  const auto share = static_cast<float>(weight);
+  for (std::size_t i = 0; i < held.size(); ++i) sum_[i] += share * held[i];
 }
 
-void DenseStorage::commit(float scale) {
+void DenseStorage::commit(double scale) {
+  if (wide_) {
+    sum_.resize(wide_sum_.size());
+    for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] = static_cast<float>(wide_sum_[i] * scale);
+    std::ranges::fill(wide_sum_, 0.0);
+    scale = 1;
+  }
   const std::int64_t stride =
       kernels::whole(optimizer_.method) ? std::max<std::int64_t>(1, memory_.count()) : kPieceElements;
   for (std::int64_t begin = 0; begin < memory_.count(); begin += stride)
-    update(begin, std::min(stride, memory_.count() - begin), sum_.data() + begin, scale);
+    update(begin, std::min(stride, memory_.count() - begin), sum_.data() + begin, static_cast<float>(scale));
   std::fill(sum_.begin(), sum_.end(), 0.0F);
 }
 
 std::int64_t DenseStorage::bytes() const {
-  std::int64_t floats = static_cast<std::int64_t>(sum_.size());
+  std::int64_t floats = static_cast<std::int64_t>(sum_.size() + 2 * wide_sum_.size());
   for (const auto& held : held_) floats += static_cast<std::int64_t>(held.size());
   for (const auto& read : read_) floats += static_cast<std::int64_t>(read.size());
   floats += static_cast<std::int64_t>(mean_square_.size());
@@ -123,6 +154,7 @@ std::int64_t DenseStorage::bytes() const {
 void DenseStorage::save(BytesOut& out) const {
   for (const auto& held : held_) out.put(held);
   out.put(sum_);
+  out.put(wide_sum_);
   for (const auto& read : read_) out.put(read);
   out.put(mean_square_);
 }
@@ -130,6 +162,7 @@ void DenseStorage::save(BytesOut& out) const {
 void DenseStorage::restore(BytesIn& in) {
   for (auto& held : held_) in.get(held);
   in.get(sum_);
+  in.get(wide_sum_);
   for (auto& read : read_) in.get(read);
   in.get(mean_square_);
 }

@@ -69,14 +69,16 @@ struct Compensation {
 
 class DenseStorage final : public Storage {
  public:
-  DenseStorage(DenseMemory memory, const kernels::Optimizer& optimizer, const Compensation& compensation, int clients);
+  DenseStorage(DenseMemory memory, const kernels::Optimizer& optimizer, const Compensation& compensation, int clients,
+               bool wide);
 
   void apply(const Record& piece, const char* payload, float scale) override;
+  void mean(const std::vector<const void*>& sources, float* out, std::int64_t count) const override;
   void hold(const Record& piece) override;
   void discard(int) override {}
   void began(int client) override;
-  void add(int client, float weight) override;
-  void commit(float scale) override;
+  void add(int client, double weight) override;
+  void commit(double scale) override;
   void load(const Record& piece) override;
   void read(Record&) override {}
   bool accepts(const Record& record) const override;
@@ -93,6 +95,8 @@ class DenseStorage final : public Storage {
   kernels::Optimizer optimizer_;
   std::vector<std::vector<float>> held_;  // by client; made when first used
   std::vector<float> sum_;
+  bool wide_;  // gradients are added up in double
+  std::vector<double> wide_sum_;
   Compensation compensation_;
   std::vector<std::vector<float>> read_;  // the parameters when each client began
   std::vector<float> mean_square_, scratch_;

@@ -59,7 +59,7 @@ void Endpoint::add_dense(const TableSpec& spec, const std::vector<std::int64_t>&
       const std::int64_t count = bounds[i + 1] - bounds[i];
       if (count == 0) return std::unique_ptr<Table>();
       auto storage = std::make_unique<DenseStorage>(memory_of(table, shard, count, slots), spec.optimizer,
-                                                    spec.compensation, group_->clients());
+                                                    spec.compensation, group_->clients(), spec.wide);
       return std::make_unique<Table>(spec.flow, spec.mean, spec.rule->clone(), std::move(storage));
     });
     for (int shard = 0; shard < group_->shards(); ++shard) {

@@ -14,6 +14,7 @@ struct TableSpec {
   std::string name;
   Flow flow = Flow::Immediate;
   bool mean = false;                              // a version is the mean of its gradients
+  bool wide = false;                              // gradients of a dense table are added up in double
   kernels::Codec wire = kernels::Codec::Float32;  // of gradients
   kernels::Optimizer optimizer;
   Compensation compensation;                 // of a dense table

@@ -117,9 +117,7 @@ bool Service::gather(int number, const Record& head) {
     const Contributor one{pieces[i]->sequence, clients[i]};
     std::memcpy(step->payload() + i * sizeof one, &one, sizeof one);
   }
-  void* mean = step->payload() + named;
-  kernels::reduce({DataType::F32, OpKind::Avg}, sources.data(), static_cast<int>(sources.size()), &mean, 1, head.count,
-                  static_cast<std::int64_t>(sources.size()));
+  here.table(head.table)->storage().mean(sources, reinterpret_cast<float*>(step->payload() + named), head.count);
   here.apply(*step);
   for (std::size_t i = 0; i < clients.size(); ++i) {
     pieces[i]->fate = policy::Fate::Applied;

@@ -43,20 +43,22 @@ void SparseStorage::hold(const Record& piece) {
 
 void SparseStorage::discard(int client) { held_[static_cast<std::size_t>(client)] = {}; }
 
-void SparseStorage::add(int client, float weight) {
+void SparseStorage::add(int client, double weight) {
+  const auto share = static_cast<float>(weight);
   Gradient& held = held_[static_cast<std::size_t>(client)];
   sum_.ids.insert(sum_.ids.end(), held.ids.begin(), held.ids.end());
-  for (const float value : held.rows) sum_.rows.push_back(weight * value);
+  for (const float value : held.rows) sum_.rows.push_back(share * value);
   held.ids.clear();
   held.rows.clear();
 }
 
-void SparseStorage::commit(float scale) {
+void SparseStorage::commit(double scale) {
   const std::int64_t n = static_cast<std::int64_t>(sum_.ids.size()), dim = table_.setting().dim;
   const Segments segments = find_segments(sum_.ids.data(), n);
   std::vector<float> rows(segments.unique.size() * static_cast<std::size_t>(dim));
   segment_sum(segments, sum_.rows.data(), dim, rows.data());
-  table_.push(segments.unique.data(), rows.data(), static_cast<std::int64_t>(segments.unique.size()), scale);
+  table_.push(segments.unique.data(), rows.data(), static_cast<std::int64_t>(segments.unique.size()),
+              static_cast<float>(scale));
   sum_.ids.clear();
   sum_.rows.clear();
 }

@@ -23,8 +23,8 @@ class SparseStorage final : public Storage {
   void apply(const Record& piece, const char* payload, float scale) override;
   void hold(const Record& piece) override;
   void discard(int client) override;
-  void add(int client, float weight) override;
-  void commit(float scale) override;
+  void add(int client, double weight) override;
+  void commit(double scale) override;
   void tick() override { table_.tick(); }
   void load(const Record& record) override;
   void read(Record& request) override;

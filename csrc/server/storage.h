@@ -1,6 +1,8 @@
 // What a table keeps, and how gradients get there.
 #pragma once
 
+#include <vector>
+
 #include "core/bytes.h"
 #include "server/record.h"
 
@@ -14,13 +16,15 @@ class Storage {
   virtual void apply(const Record& piece, const char* payload, float scale) = 0;
   /// The client reads the parameters as they are now.
   virtual void began(int) {}
+  /// The mean of pieces of a dense table's gradients, in that order.
+  virtual void mean(const std::vector<const void*>&, float*, std::int64_t) const {}
   /// Keeps a client's gradient until its fate is known.
   virtual void hold(const Record& piece) = 0;
   virtual void discard(int client) = 0;
   /// Adds what is held of a client to the next version.
-  virtual void add(int client, float weight) = 0;
+  virtual void add(int client, double weight) = 0;
   /// Makes a version of what was added, times `scale`.
-  virtual void commit(float scale) = 0;
+  virtual void commit(double scale) = 0;
   /// An iteration of all clients has passed.
   virtual void tick() {}
   /// Overwrites what a Load brings.

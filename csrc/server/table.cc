@@ -56,7 +56,7 @@ policy::Verdict Table::judge(int client) {
 void Table::settle() {
   if (flow_ != Flow::Buffered || rule_->version() == made_) return;
   made_ = rule_->version();
-  storage_->commit(mean_ && added_ > 0 ? static_cast<float>(1 / added_) : 1.0F);
+  storage_->commit(mean_ && added_ > 0 ? 1 / added_ : 1.0);
   added_ = 0;
   storage_->tick();
 }
@@ -83,7 +83,7 @@ void Table::push(Record& piece) {
       if (verdict.fate == policy::Fate::Dropped) {
         storage_->discard(client);
       } else {
-        storage_->add(client, static_cast<float>(verdict.weight));
+        storage_->add(client, verdict.weight);
         added_ += verdict.weight;
       }
       settle();

@@ -103,6 +103,7 @@ class ParameterServer(Holdings):
         consistency: Policy | None = None,
         compensation: Compensation | None = None,
         wire: str = "float32",
+        accumulate: str = "float32",
         nan: str = "raise",
     ) -> None:
         """Make a table. Collective: the same on every rank, servers included.
@@ -125,7 +126,9 @@ class ParameterServer(Holdings):
         compensation : Compensation, optional
             Delay compensation of a dense table's gradients.
         wire : {"float32", "float16", "bfloat16", "int8"}, default "float32"
-            How gradients travel; parameters and sums are float32 always. int8 has a scale for every 64 values.
+            How gradients travel; parameters are float32 always. int8 has a scale for every 64 values.
+        accumulate : {"float32", "float64"}, default "float32"
+            How gradients of a dense table are added up where a version is made of several.
         nan : {"raise", "skip", "pass"}, default "raise"
             What `push` does with a gradient that is not finite: ValueError, nothing, or push it.
 
@@ -136,7 +139,7 @@ class ParameterServer(Holdings):
         """
         self._check_open()
         policy = self._policy if consistency is None else consistency
-        options: dict[str, Any] = {"nan": nan, "wire": wire, "compensation": compensation}
+        options: dict[str, Any] = {"nan": nan, "wire": wire, "accumulate": accumulate, "compensation": compensation}
         made: DenseTable | SparseTable
         if sparse:
             made = sparse_table(name, init, optimizer, policy, dim=dim, rules=rules or RowRules(), **options)

@@ -20,6 +20,7 @@ __all__ = ["Compensation", "DenseTable", "RowRules", "SparseTable", "dense_table
 
 NAN = ("raise", "skip", "pass")
 WIRES = ("float32", "float16", "bfloat16", "int8")
+SUMS = ("float32", "float64")
 _EVICT = ("lru", "lfu")
 
 
@@ -125,11 +126,15 @@ class _Common:
     policy: Policy
     nan: str
     wire: str
+    accumulate: str
     flow: Flow
     compensation: Compensation | None
 
     def _rest(self) -> str:
-        return f"{self.optimizer!r}, {self.policy!r}, nan={self.nan}, wire={self.wire}, {self.compensation!r}"
+        return (
+            f"{self.optimizer!r}, {self.policy!r}, nan={self.nan}, wire={self.wire}, "
+            f"accumulate={self.accumulate}, {self.compensation!r}"
+        )
 
     def core(self, workers: int) -> _core.ServerTable:
         """Return what a server makes it of."""
@@ -138,6 +143,7 @@ class _Common:
             name=self.name,
             flow=self.flow.name,
             mean=self.flow.mean,
+            wide=self.accumulate == "float64",
             wire=self.wire,
             optimizer=self.optimizer.core,
             rule=self.policy.rule(workers),
@@ -176,7 +182,15 @@ class SparseTable(_Common):
 
 
 def _common(
-    name: str, optimizer: Any, policy: Any, nan: str, wire: str, compensation: Compensation | None, *, sparse: bool
+    name: str,
+    optimizer: Any,
+    policy: Any,
+    nan: str,
+    wire: str,
+    accumulate: str,
+    compensation: Compensation | None,
+    *,
+    sparse: bool,
 ) -> dict[str, Any]:
     if not isinstance(name, str) or not name:
         raise TypeError(f"the name of a table must be a text, got {name!r}")
@@ -186,7 +200,11 @@ def _common(
         raise ValueError(f"nan must be one of {', '.join(NAN)}, got {nan!r}")
     if wire not in WIRES:
         raise ValueError(f"wire must be one of {', '.join(WIRES)}, got {wire!r}")
+    if accumulate not in SUMS:
+        raise ValueError(f"accumulate must be one of {', '.join(SUMS)}, got {accumulate!r}")
     flow = flow_of(policy, optimizer, sparse=sparse)
+    if accumulate == "float64" and (sparse or flow.name not in ("averaged", "buffered")):
+        raise ConfigError("accumulate='float64' is for dense tables under Sync, KAsync, SoftSync or FedBuff")
     if compensation is not None and (sparse or flow.name not in ("immediate", "clocked")):
         raise ConfigError("compensation is for dense tables whose gradients are applied one by one, as they come")
     return {
@@ -195,6 +213,7 @@ def _common(
         "policy": policy,
         "nan": nan,
         "wire": wire,
+        "accumulate": accumulate,
         "flow": flow,
         "compensation": compensation,
     }

@@ -48,6 +48,8 @@ class ParameterServer(Strategy):
         Bytes of a worker and step; default: the model's gradients, and the rows of embeddings that a batch touches.
     beyond : {"drop", "wait"}
         Of `Async` with a bound.
+    weighting : {"equal", "inverse", "inverse_root"}
+        Of `Async`: how a gradient's weight falls with its staleness.
     dies : float, optional
         Seconds after which server `dead` dies; requests to its shards wait for `detect` and `takeover`.
     dead : int, default 0
@@ -66,6 +68,7 @@ class ParameterServer(Strategy):
     push: Bytes | None = None
     pull: Bytes | None = None
     beyond: str = "drop"
+    weighting: str = "equal"
     dies: Time | None = None
     dead: int = 0
     detect: Time = 1.0
@@ -78,13 +81,15 @@ class ParameterServer(Strategy):
             raise ConfigError(f"apply must be a finite time per byte of at least 0, got {self.apply}")
         if self.beyond != "drop" and self.policy is not Async:
             raise ConfigError("beyond is an option of async:MAX alone")
+        if self.weighting != "equal" and self.policy is not Async:
+            raise ConfigError("weighting is an option of async alone")
         self.consistency  # noqa: B018, raises if the number is wrong
 
     @property
     def consistency(self) -> Policy:
         """The policy with its parameters."""
         if self.policy is Async:
-            return Async(self.value, self.beyond)
+            return Async(self.value, self.beyond, self.weighting)
         if self.value is not None:
             return self.policy(self.value)  # type: ignore[call-arg]
         try:
