@@ -66,7 +66,9 @@ class ParameterServer(Holdings):
         if not isinstance(self._policy, Policy):
             raise TypeError(f"consistency must be a policy such as pyccl.SSP(3), got {consistency!r}")
         self._servers = server_ranks(servers, comm.size)
-        copies = integer(replicas, "replicas", 0, len(self._servers))
+        copies = integer(replicas, "replicas", 0, 1 << 16)
+        if copies >= len(self._servers):
+            raise ConfigError(f"{copies} replicas and their owner need {copies + 1} servers, got {len(self._servers)}")
         if len(set(comm.nodes)) > 1:
             raise ConfigError("a parameter server needs all ranks on one node")
         agree(comm, "ParameterServer", f"servers={self._servers}, consistency={self._policy!r}, replicas={copies}")
