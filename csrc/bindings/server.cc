@@ -234,6 +234,10 @@ void register_server(py::module_& m) {
       .def(
           "lives", [](const Endpoint& endpoint, int rank) { return endpoint.group().lives(rank); }, "rank"_a)
       .def(
+          "holds",
+          [](const Endpoint& endpoint, int shard, int server) { return endpoint.group().ready(shard, server).load(); },
+          "shard"_a, "server"_a)
+      .def(
           "owner", [](const Endpoint& endpoint, int shard) { return endpoint.group().owner(shard); }, "shard"_a)
       .def("counters", &counters, "server"_a)
       .def(

@@ -12,6 +12,7 @@ from pyccl.server import snapshot
 from pyccl.server.lifetime import Lifetime
 from pyccl.server.placement import Placement
 from pyccl.server.tables import DenseTable, SparseTable
+from pyccl.server.view import View, view_of
 
 __all__ = ["Holdings"]
 
@@ -20,6 +21,7 @@ class Holdings(Lifetime):
     """What can be asked of a parameter server beside its parameters."""
 
     _servers: tuple[int, ...]
+    _size: int
     _placement: Placement
     _tables: dict[str, DenseTable | SparseTable]
     _numbers: dict[str, int]
@@ -70,6 +72,11 @@ class Holdings(Lifetime):
             {"rank": rank, "alive": self._endpoint.lives(rank), **self._endpoint.counters(i)}
             for i, rank in enumerate(self._servers)
         ]
+
+    def view(self) -> View:
+        """Return who lives, who leads, and who has which shard, with the number of this membership."""
+        self._check_open()
+        return view_of(self._endpoint, self._size, self._servers)
 
     def balance(self) -> npt.NDArray[np.int64]:
         """Return how many elements of dense tables each shard has."""

@@ -74,7 +74,7 @@ class ParameterServer(Holdings):
         agree(comm, "ParameterServer", f"servers={self._servers}, consistency={self._policy!r}, replicas={copies}")
         everywhere = len(self._servers) == comm.size
         self._workers = tuple(r for r in range(comm.size) if everywhere or r not in self._servers)
-        self._comm, self._rank, self._timeout = comm, comm.rank, comm._timeout
+        self._comm, self._rank, self._size, self._timeout = comm, comm.rank, comm.size, comm._timeout
         self._works = comm.rank in self._workers
         self._tables: dict[str, DenseTable | SparseTable] = {}
         self._numbers: dict[str, int] = {}
