@@ -31,7 +31,8 @@ std::unique_ptr<Endpoint> connect(server::Setup setup, const Place& requests, co
     open.push_back(shm::open_memory(pid, fd, server::kHeapBytes));
     numbers.push_back(open.back().get());
   }
-  return std::make_unique<Endpoint>(std::move(setup), memory.get(), numbers, timeout, look_up);
+  auto group = std::make_shared<server::Group>(std::move(setup), memory.get(), numbers);
+  return std::make_unique<Endpoint>(std::move(group), timeout, look_up);
 }
 
 server::Flow flow(const std::string& name) {

@@ -8,8 +8,8 @@
 
 namespace pyccl::server {
 
-Endpoint::Endpoint(Setup setup, int requests, const std::vector<int>& heaps, double timeout, std::function<void()> poll)
-    : group_(std::make_shared<Group>(std::move(setup), requests, heaps)) {
+Endpoint::Endpoint(std::shared_ptr<Group> group, double timeout, std::function<void()> poll)
+    : group_(std::move(group)) {
   if (group_->own_server() >= 0) service_ = std::make_shared<Service>(group_);
   if (group_->own_client() >= 0) client_ = std::make_unique<Client>(group_, timeout, std::move(poll), service_);
 }

@@ -23,7 +23,7 @@ struct TableSpec {
 
 class Endpoint {
  public:
-  Endpoint(Setup setup, int requests, const std::vector<int>& heaps, double timeout, std::function<void()> poll);
+  Endpoint(std::shared_ptr<Group> group, double timeout, std::function<void()> poll);
 
   const Group& group() const { return *group_; }
   /// Throws std::logic_error if this rank is none.

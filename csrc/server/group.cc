@@ -65,6 +65,11 @@ Group::Group(Setup setup, int requests, const std::vector<int>& heaps) : setup_(
   }
 }
 
+Group::Group(Setup setup, const Group& other)
+    : setup_(std::move(setup)), requests_(other.requests_), heaps_(other.heaps_), lines_(other.lines_),
+      counters_(other.counters_), places_(other.places_), ready_(other.ready_), rings_(other.rings_),
+      chains_(other.chains_) {}
+
 int Group::place_of(const std::vector<int>& ranks) const {
   const auto found = std::find(ranks.begin(), ranks.end(), setup_.rank);
   return found == ranks.end() ? -1 : static_cast<int>(found - ranks.begin());

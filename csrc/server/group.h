@@ -48,6 +48,8 @@ class Group {
   static shm::Descriptor create_heap() { return shm::create_memory(kHeapBytes); }
   /// `requests` is of one rank, heaps[i] of the i-th server.
   Group(Setup setup, int requests, const std::vector<int>& heaps);
+  /// Of a rank that is a thread of the same process, in the same mapping.
+  Group(Setup setup, const Group& other);
 
   int rank() const { return setup_.rank; }
   int size() const { return setup_.size; }

@@ -120,7 +120,7 @@ void run(int size, shm::WaitPolicy policy, int steps) {
   std::vector<std::thread> threads;
   for (int rank = 0; rank < size; ++rank) {
     threads.emplace_back([&, rank] {
-      Communicator::Setup setup{rank, size, std::vector<int>(static_cast<std::size_t>(size), 0), 120, 32 << 20};
+      Communicator::Setup setup{rank, size, std::vector<int>(static_cast<std::size_t>(size), 0), 120};
       auto node = std::make_unique<shm::Node>(segment.same_mapping(), rank, ranks, pids, policy);
       Communicator comm(setup, std::move(node), nullptr);
       const std::vector<std::pair<const char*, std::function<Schedule(int)>>> algorithms{
