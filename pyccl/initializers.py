@@ -202,6 +202,8 @@ def int64_ids(ids: ArrayLike) -> NDArray[np.int64]:
     array = np.asarray(ids)
     if array.size == 0:
         return array.astype(np.int64)
+    if array.dtype == object and all(isinstance(number, int) for number in array.flat):
+        raise ValueError("ids must be from 0 to 2**63 - 1")
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"ids must be integers, got {array.dtype}")
     if array.dtype == np.uint64 and (too_large := np.flatnonzero(array > np.iinfo(np.int64).max)).size:

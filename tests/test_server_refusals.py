@@ -16,6 +16,8 @@ from tests.processes import KILLED, run
 def made(comm: pyccl.Communicator, **more: Any) -> pyccl.ParameterServer:
     ps = pyccl.ParameterServer(comm, **more)
     ps.table("w", init=np.zeros((3, 4), np.float32), optimizer=pyccl.optim.SGD(1.0))
+    zeros = pyccl.initializers.Zeros()
+    ps.table("e", sparse=True, dim=2, init=zeros, optimizer=pyccl.optim.SGD(1.0))
     return ps
 
 
@@ -24,10 +26,20 @@ def bad_requests_change_nothing(comm: pyccl.Communicator) -> None:
     nan = np.full((3, 4), np.nan, np.float32)
     with made(comm) as ps:
         for error, words, call in [
-            (ValueError, "no table 'v'; there are 'w'", lambda: ps.pull("v")),
+            (ValueError, "no table 'v'; there are 'w', 'e'", lambda: ps.pull("v")),
             (ValueError, r"must have shape \(3, 4\)", lambda: ps.push("w", np.zeros((4, 3), np.float32))),
             (TypeError, "float32", lambda: ps.push("w", np.zeros((3, 4)))),
             (ValueError, "not finite: element 0 is nan", lambda: ps.push("w", nan)),
+            (ValueError, r"negative, ids\[1\] is -5", lambda: ps.pull("e", ids=[2, -5])),
+            (ValueError, r"negative, ids\[0\] is -1", lambda: ps.push("e", np.ones((1, 2), np.float32), ids=[-1])),
+            (ValueError, "below 2", lambda: ps.pull("e", ids=np.array([2**63], np.uint64))),
+            (ValueError, "from 0 to 2", lambda: ps.pull("e", ids=[2**64])),
+            (TypeError, "integers", lambda: ps.pull("e", ids=[1.5])),
+            (TypeError, "give ids", lambda: ps.pull("e")),
+            (TypeError, "no ids", lambda: ps.pull("w", ids=[1])),
+            (ValueError, "C-contiguous", lambda: ps.push("w", np.ones((4, 3), np.float32).T)),
+            (TypeError, "byte order", lambda: ps.push("w", np.ones((3, 4), ">f4"))),
+            (ValueError, "out", lambda: ps.pull("w", out=np.empty(11, np.float32))),
         ]:
             with pytest.raises(error, match=words):
                 call()

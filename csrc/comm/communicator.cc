@@ -89,6 +89,15 @@ bool Communicator::prepare(Prepared& p) {
   return prepare_direct(p, c, automatic);
 }
 
+/// Whether outputs are written past the caches. A reduction in place has just read its lines: they are at hand, unless
+/// ranks take turns on a core and have pushed each other's out.
+bool Communicator::passes_caches(const Call& call) const {
+  const bool in_place = reduces(call.kind) && call.input == call.output;
+  if (in_place && !(node_ && node_->policy().crowded)) return false;
+  const std::int64_t here = node_ ? static_cast<std::int64_t>(node_->ranks().size()) : 1;
+  return call_bytes(call, setup_.size) * here >= (in_place ? 4 : 1) * kernels::kCacheBytes;
+}
+
 Binding Communicator::bind(const Prepared& p, const Layout& layout) {
   const Call& call = p.call;
   Binding b;
@@ -96,8 +105,7 @@ Binding Communicator::bind(const Prepared& p, const Layout& layout) {
   b.output = static_cast<char*>(call.output);
   b.layout = &layout;
   b.how = {call.dtype, call.op, call.user};
-  const bool in_place = reduces(call.kind) && call.input == call.output;
-  b.stream = !in_place && call_bytes(call, setup_.size) * setup_.size >= kernels::kCacheBytes;
+  b.stream = passes_caches(call);
   if (!reduces(call.kind)) return b;
   if (call.op == OpKind::Avg) b.divisor = setup_.size;
   if (call.op == OpKind::PremulSum) {

@@ -177,6 +177,7 @@ class Communicator {
   void confirm_user_function(const Fingerprint& mine, const Deadline& deadline);
   void settle(Pending& wanted, Pending& others, int from, const Deadline& deadline);
   std::string describe_call(const Fingerprint& f) const;
+  bool passes_caches(const Call& call) const;
   Binding bind(const Prepared& p, const Layout& layout);
   void check_usable() const;
   void give_up(shm::Broken kind, const std::string& reason);

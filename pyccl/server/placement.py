@@ -41,7 +41,10 @@ def server_ranks(servers: str | int | Iterable[int], size: int) -> tuple[int, ..
         if len(set(ranks)) < len(ranks):
             raise ConfigError(f"servers names a rank twice: {list(ranks)}")
     else:
-        ranks = tuple(range(size - integer(servers, "servers", 1, size), size))
+        count = integer(servers, "servers", -(2**31), 2**31)
+        if not 0 < count < size:
+            raise ConfigError(f"{count} dedicated servers of {size} ranks: there must be one, and a worker left")
+        ranks = tuple(range(size - count, size))
     if not 0 < len(ranks) < size:
         raise ConfigError(f"servers={list(ranks)} of {size} ranks: there must be at least one, and one left to work")
     return ranks
