@@ -14,6 +14,7 @@ from pyccl.server import RowRules
 from tests import mpi
 
 ONES = np.ones((2, 3), np.float32)
+ONES.flags.writeable = False
 
 
 def tables(ps: pyccl.ParameterServer, **more: Any) -> None:
@@ -98,8 +99,9 @@ def gradients_that_are_none(comm: pyccl.Communicator, case: str) -> None:
                 push("w", array)
         with pytest.raises(error, match=words):
             ps.push("e", array, ids=[0, 1])
-        with pytest.raises((ValueError, TypeError)):
-            ps.pull("w", out=array if array is not None else 3)
+        if case not in ("none", "flat", "turned"):  # out of another shape is filled, if it has as many elements
+            with pytest.raises((ValueError, TypeError)):
+                ps.pull("w", out=array)
         untouched(ps)
 
 

@@ -65,7 +65,7 @@ Ticket Client::push_rows(int table, const std::int64_t* ids, const float* rows, 
       publish(record);
     }
   }
-  return issued_;
+  return asked_of(shards_of(t));
 }
 
 void Client::pull_rows(int table, const std::int64_t* ids, std::int64_t n, float* out) {
