@@ -188,6 +188,7 @@ void Client::read(int table, int shard, int column, float* out, std::int64_t* st
 
 Ticket Client::load(int table, int shard, int column, const float* values, const std::int64_t* steps) {
   const std::lock_guard lock(mutex_);
+  check_working("load()");
   const TableInfo& t = info(table);
   const auto i = static_cast<std::size_t>(shard);
   const std::int64_t count = t.bounds[i + 1] - t.bounds[i], pieces = DenseMemory::pieces(count);

@@ -139,6 +139,7 @@ std::int64_t Client::export_rows(int table, int shard, std::int64_t begin, Spars
 
 Ticket Client::import_rows(int table, const SparseRows& rows) {
   const std::lock_guard lock(mutex_);
+  check_working("load()");
   const TableInfo& t = info(table);
   const std::int64_t width = t.dim * (1 + t.slots);
   const std::int64_t most = std::max<std::int64_t>(1, kMostBytes / RowsLayout::whole_bytes(1, width));

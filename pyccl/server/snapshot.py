@@ -193,7 +193,7 @@ def _checked(folder: Path, tables: Tables) -> list[dict[str, Any]]:
                 raise ConfigError(f"{folder}: table {table.name!r} has {len(entry['parts'])} parts, not one")
             for part in entry["parts"]:
                 _check_part(folder, part, table)
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, EOFError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{folder} is no snapshot of a parameter server: {error}") from None
