@@ -1,4 +1,4 @@
-"""kill -9 of a server at every step of a change's way (csrc/server/crash.h): nothing acknowledged is lost or doubled."""
+"""kill -9 of a server at each step of a change's way (csrc/server/crash.h): nothing acknowledged is lost or doubled."""
 
 from __future__ import annotations
 

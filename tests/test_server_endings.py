@@ -26,8 +26,9 @@ def test_the_child_of_a_fork_has_no_parameter_server() -> None:
         for end in (lambda: os._exit(0), lambda: sys.exit(0)):
             child = os.fork()
             if child == 0:
-                for call in (lambda: ps.pull("w"), ps.clock, ps.finish, ps.stats, lambda: ps.table("v", init=0, optimizer=0),
-                             lambda: ps.push("w", np.ones(8, np.float32))):
+                table = lambda: ps.table("v", init=0, optimizer=0)
+                push = lambda: ps.push("w", np.ones(8, np.float32))
+                for call in (lambda: ps.pull("w"), push, ps.clock, ps.finish, ps.stats, table):
                     print(outcome(call), flush=True)
                 ps.close()
                 end()
@@ -138,7 +139,12 @@ def test_timeout_of_a_wait_may_be_repeated() -> None:
 
 @pytest.mark.parametrize(
     "wait",
-    ["ps.pull('w')", "ps.push_pull('w', np.ones(8, np.float32))", "ps.push('mean', np.ones(8, np.float32))", "ps.close()"],
+    [
+        "ps.pull('w')",
+        "ps.push_pull('w', np.ones(8, np.float32))",
+        "ps.push('mean', np.ones(8, np.float32))",
+        "ps.close()",
+    ],
 )
 def test_ctrl_c_ends_every_wait(wait: str) -> None:
     """Of a worker that waits for another one, which is busy elsewhere and is not disturbed.

@@ -68,8 +68,8 @@ FORGED: dict[str, tuple[str, Callable[[np.ndarray], Any] | bytes]] = {
     "objects": ("c0", lambda a: a.astype(object)),
     "empty": ("c0", b""),
     "no array": ("c0", b"\x93NUMPY" + bytes(100)),
-    "steps below 0": ("steps", lambda a: a * [1, -1]),
-    "steps that do not begin": ("steps", lambda a: a + [1, 0]),
+    "steps below 0": ("steps", lambda a: a * np.array([1, -1])),
+    "steps that do not begin": ("steps", lambda a: a + np.array([1, 0])),
     "steps in no order": ("steps", lambda a: a[::-1]),
     "no steps": ("steps", lambda a: a[:0]),
     "flat steps": ("steps", lambda a: a.reshape(-1)),
@@ -93,7 +93,7 @@ def forged_snapshots_change_nothing(comm: pyccl.Communicator, case: str) -> None
         push(ps)
         w, rows = ps.pull("w"), ps.pull("e", ids=IDS)
         forge(path / "one", column, change)
-        with pytest.raises(pyccl.ConfigError, match="snapshot|must be|do not fit"):
+        with pytest.raises(pyccl.ConfigError, match=r"snapshot|must be|do not fit"):
             ps.load(path / "one")
         np.testing.assert_array_equal(ps.pull("w"), w)
         np.testing.assert_array_equal(ps.pull("e", ids=IDS), rows)
@@ -110,7 +110,9 @@ def parts_of_a_dense_table(comm: pyccl.Communicator) -> None:
         whole = json.loads(manifest.read_text())
         for times in (0, 2):
             parts = whole["tables"][0]["parts"] * times
-            manifest.write_text(json.dumps({**whole, "tables": [{**whole["tables"][0], "parts": parts}, whole["tables"][1]]}))
+            manifest.write_text(
+                json.dumps({**whole, "tables": [{**whole["tables"][0], "parts": parts}, whole["tables"][1]]})
+            )
             with pytest.raises(pyccl.ConfigError, match=f"{times} parts"):
                 ps.load(path / "one")
 
