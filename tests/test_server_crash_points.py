@@ -62,7 +62,7 @@ def check(ended: list[Ended], victims: set[int], workers: list[int]) -> None:
         assert float(ended[worker].stdout.split()[0]) < LONGEST, ended
 
 
-@pytest.mark.parametrize("times", [1, 40])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 40])
 @pytest.mark.parametrize("point", OWNER + REPLICA)
 def test_one_server_dies(point: str, times: int) -> None:
     """The first server owns shard 0 and copies shard 2."""
@@ -77,7 +77,7 @@ def test_the_middle_and_the_tail_of_a_line_die(point: str, victim: int) -> None:
     check(ended, {victim}, [3, 4])
 
 
-@pytest.mark.parametrize("second", [1, 2, 3])
+@pytest.mark.parametrize("second", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("point", COPYING)
 def test_a_second_server_dies_while_copies_are_made(point: str, second: int) -> None:
     plan = {0: ("applied", 30), second: (point, 1)}

@@ -12,6 +12,13 @@ _BEGIN = """
         ps.table("w", init=np.zeros(8, np.float32), optimizer=pyccl.optim.SGD(1.0))
 """
 
+_STOP = """
+        def stop(pid):
+            os.kill(pid, signal.SIGSTOP)
+            while open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "T":
+                time.sleep(1e-3)
+"""
+
 
 def begin(timeout: float = 30.0) -> str:
     return _BEGIN.replace("TIMEOUT", str(timeout))
@@ -75,7 +82,8 @@ def test_an_exception_ends_the_block_and_no_other_rank() -> None:
 @pytest.mark.parametrize("request_", ["ps.pull('w')", "ps.push('w', np.ones(8, np.float32))"])
 def test_timeout_names_the_rank_that_is_stopped(request_: str) -> None:
     ended = run(
-        f"""
+        _STOP
+        + f"""
         comm = start(timeout=1.0)
         ps = pyccl.ParameterServer(comm, servers=[2])
         ps.table("w", init=np.zeros(8, np.float32), optimizer=pyccl.optim.SGD(1.0))
@@ -84,7 +92,7 @@ def test_timeout_names_the_rank_that_is_stopped(request_: str) -> None:
             with ps.serve():
                 pass
         elif rank == 0:
-            os.kill(pids[2], signal.SIGSTOP)
+            stop(pids[2])
             try:
                 {request_}
             except pyccl.Timeout as error:
@@ -111,13 +119,14 @@ def test_timeout_names_the_rank_that_is_stopped(request_: str) -> None:
 
 def test_timeout_of_a_wait_may_be_repeated() -> None:
     ended = run(
-        """
+        _STOP
+        + """
         comm = start(timeout=20.0)
         ps = pyccl.ParameterServer(comm, servers=[1])
         ps.table("w", init=np.zeros(8, np.float32), optimizer=pyccl.optim.SGD(1.0))
         pids = comm.all_gather(np.array([os.getpid()])).tolist()
         if rank == 0:
-            os.kill(pids[1], signal.SIGSTOP)
+            stop(pids[1])
             work = ps.push_async("w", -np.ones(8, np.float32))
             print(outcome(lambda: work.wait(timeout=0.3)))
             assert not work.done()
