@@ -200,6 +200,8 @@ def table_key(name: str) -> int:
 def int64_ids(ids: ArrayLike) -> NDArray[np.int64]:
     """Return ids as int64; TypeError or ValueError if they cannot be."""
     array = np.asarray(ids)
+    if array.ndim != 1:
+        raise ValueError(f"ids must have shape (n,), got {array.shape}")
     if array.size == 0:
         return array.astype(np.int64)
     if array.dtype == object and all(isinstance(number, int) for number in array.flat):

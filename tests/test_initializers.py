@@ -103,7 +103,7 @@ def test_parameters_are_checked(make: Any, text: str) -> None:
         ([3, -5], 2, ValueError, r"ids\[1\] is -5"),
         (np.array([1, 2**63], np.uint64), 2, ValueError, r"ids\[1\] is 9223372036854775808"),
         ([0.5], 2, TypeError, "must be integers"),
-        ([[1]], 2, ValueError, "1 dimension"),
+        ([[1]], 2, ValueError, r"shape \(n,\)"),
         ([1], 0, ValueError, "dim must be from 1"),
     ],
 )

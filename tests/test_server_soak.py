@@ -16,6 +16,7 @@ from tests import mpi
 
 PUSHES = 100_000
 WINDOW = 64
+CYCLES = 200
 ALLOWED = 2 << 20  # bytes; the allocator's own
 
 
@@ -43,10 +44,11 @@ def a_hundred_thousand_pushes_leave_memory_flat(comm):
                 before = resident()
             for j in range(WINDOW):
                 if j % 8:
-                    last = ps.push_async("w", gradient)
+                    dense = ps.push_async("w", gradient)
                 else:
-                    last = ps.push_async("e", rows, ids=(np.arange(8) * 7 + k) % 1000)
-            last.wait()
+                    sparse = ps.push_async("e", rows, ids=(np.arange(8) * 7 + k) % 1000)
+            dense.wait()
+            sparse.wait()
             ps.pull("w")
         assert resident() - before < ALLOWED
         comm.barrier()
@@ -57,9 +59,9 @@ def a_hundred_thousand_pushes_leave_memory_flat(comm):
 
 
 @mpi.check(sizes=(2,))
-def a_hundred_servers_leave_nothing(comm):
+def many_servers_leave_nothing(comm):
     sizes, counts = [], []
-    for k in range(100):
+    for k in range(CYCLES):
         servers: Any = 1 if k % 3 == 0 else "colocated"
         copies = 0 if k % 3 == 0 else k % 2
         with pyccl.ParameterServer(comm, replicas=copies, servers=servers) as ps:
@@ -71,7 +73,7 @@ def a_hundred_servers_leave_nothing(comm):
             with ps.serve():
                 pass
         del ps
-        if k in (19, 99):
+        if k in (19, CYCLES - 1):
             gc.collect()
             sizes.append(resident())
             counts.append(owned())

@@ -2,12 +2,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bindings/columns.h"
+#include "server/crash.h"
 #include "server/endpoint.h"
 
 namespace py = pybind11;
@@ -115,6 +117,14 @@ py::dict counters(const Endpoint& endpoint, int number) {
                   "bytes"_a = c.bytes.load(), "duplicates"_a = c.duplicates.load(), "forwarded"_a = c.forwarded.load(),
                   "adopted"_a = c.adopted.load(), "busy"_a = 1e-9 * static_cast<double>(c.busy_ns.load()),
                   "failovers"_a = c.failovers.load(), "recovery"_a = 1e-9 * static_cast<double>(c.recovery_ns.load()));
+}
+
+/// For tests: this process dies when its server passes a point for the `times`-th time from now on.
+void crash_at(const std::string& point, int times) {
+  const auto* found = std::find(server::kPoints.begin(), server::kPoints.end(), point);
+  if (found == server::kPoints.end()) throw py::value_error("a server has no point '" + point + "'");
+  server::planned_crash.left = times;
+  server::planned_crash.at = static_cast<server::Point>(found - server::kPoints.begin());
 }
 
 }  // namespace
@@ -226,6 +236,7 @@ void register_server(py::module_& m) {
             return own == nullptr ? endpoint.group().clients_closed() : own->finished();
           },
           Unlocked())
+      .def_static("crash_at", &crash_at, "point"_a, "times"_a = 1)
       .def("orphan",
            [](Endpoint& e) {
              if (e.service() != nullptr) e.service()->orphan();

@@ -116,6 +116,12 @@ void Client::leave() {
   drive("close()", timeout_, [&] { return reached(ticket); });
 }
 
+Ticket Client::asked_of(const std::vector<int>& shards) const {
+  Ticket ticket(issued_.size(), 0);
+  for (const int shard : shards) ticket[static_cast<std::size_t>(shard)] = issued_[static_cast<std::size_t>(shard)];
+  return ticket;
+}
+
 bool Client::reached(const Ticket& ticket) const {
   for (std::size_t i = 0; i < ticket.size(); ++i) {
     if (owners_[i] >= 0 && done_[i] < ticket[i]) return false;

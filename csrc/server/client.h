@@ -125,6 +125,8 @@ class Client {
   [[noreturn]] void time_out(const std::string& what, double timeout) const;
   void check_owned(const std::vector<int>& shards) const;
   bool reached(const Ticket& ticket) const;
+  /// All that has been asked of some shards. Others may be lost, with what was asked of them.
+  Ticket asked_of(const std::vector<int>& shards) const;
 
   std::shared_ptr<Group> group_;
   double timeout_;

@@ -60,7 +60,7 @@ Ticket Client::push(int table, const float* gradient) {
   check_owned(shards);
   Sending sending = start_sending(table, shards);
   request(what, [&] { return send(table, gradient, sending); });
-  return issued_;
+  return asked_of(shards);
 }
 
 /// Who has finished reads without asking the rule.
@@ -173,7 +173,7 @@ Ticket Client::push_pull(int table, const float* gradient, float* out) {
     for (Reading& reading : readings) read_on(table, reading, out);
     return sent;
   });
-  const Ticket pushed = issued_;
+  const Ticket pushed = asked_of(shards);
   read_whole(table, readings, out, what);
   return pushed;
 }
@@ -188,6 +188,7 @@ void Client::read(int table, int shard, int column, float* out, std::int64_t* st
 
 Ticket Client::load(int table, int shard, int column, const float* values, const std::int64_t* steps) {
   const std::lock_guard lock(mutex_);
+  check_working("load()");
   const TableInfo& t = info(table);
   const auto i = static_cast<std::size_t>(shard);
   const std::int64_t count = t.bounds[i + 1] - t.bounds[i], pieces = DenseMemory::pieces(count);

@@ -65,7 +65,7 @@ Ticket Client::push_rows(int table, const std::int64_t* ids, const float* rows, 
       publish(record);
     }
   }
-  return issued_;
+  return asked_of(shards_of(t));
 }
 
 void Client::pull_rows(int table, const std::int64_t* ids, std::int64_t n, float* out) {
@@ -139,6 +139,7 @@ std::int64_t Client::export_rows(int table, int shard, std::int64_t begin, Spars
 
 Ticket Client::import_rows(int table, const SparseRows& rows) {
   const std::lock_guard lock(mutex_);
+  check_working("load()");
   const TableInfo& t = info(table);
   const std::int64_t width = t.dim * (1 + t.slots);
   const std::int64_t most = std::max<std::int64_t>(1, kMostBytes / RowsLayout::whole_bytes(1, width));

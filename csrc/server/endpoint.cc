@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/buffer.h"
+#include "core/error.h"
 
 namespace pyccl::server {
 
@@ -15,7 +16,10 @@ Endpoint::Endpoint(std::shared_ptr<Group> group, double timeout, std::function<v
 }
 
 Client& Endpoint::client() {
-  if (!client_) throw std::logic_error("this rank is a server, not a worker");
+  if (!client_) {
+    throw CommError("rank " + std::to_string(group_->rank()) +
+                    " is a server, not a worker: only workers push, pull, save and load");
+  }
   return *client_;
 }
 

@@ -26,7 +26,7 @@ class Endpoint {
   Endpoint(std::shared_ptr<Group> group, double timeout, std::function<void()> poll);
 
   const Group& group() const { return *group_; }
-  /// Throws std::logic_error if this rank is none.
+  /// Throws CommError if this rank is none.
   Client& client();
   Service* service() { return service_.get(); }
 

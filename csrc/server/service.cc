@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "engine/deadline.h"
+#include "server/crash.h"
 
 namespace pyccl::server {
 namespace {
@@ -193,10 +194,12 @@ bool Service::settle() {
   const auto everywhere = [this](int number) { return safe(number); };
   for (std::size_t i = 0; i < clients_.size(); ++i) {
     if (!clients_[i].settle(everywhere)) continue;
+    pass(Point::Answered);
     rung_[i % static_cast<std::size_t>(group_->clients())] = moved = true;
   }
   for (std::size_t i = 0; i < predecessors_.size(); ++i) {
     if (!predecessors_[i].settle(everywhere)) continue;
+    pass(Point::Confirmed);
     rung_[static_cast<std::size_t>(group_->clients()) + i / dead_.size()] = moved = true;
   }
   return moved;

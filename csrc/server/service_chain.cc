@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/deadline.h"
+#include "server/crash.h"
 #include "server/service.h"
 
 namespace pyccl::server {
@@ -46,6 +47,7 @@ void Service::look() {
   }
   if (news) {
     if (lost_since_ < 0) lost_since_ = monotonic_seconds();
+    pass(Point::Succeeding);
     link();
     // What a dead server has not acknowledged goes to whoever has taken its place; who has it knows it by its number.
     for (std::string& bytes : records) {
@@ -86,7 +88,10 @@ bool Service::hand_over() {
     if (!handovers_[i]) continue;
     const int to = handovers_[i]->to();
     const bool done = handovers_[i]->advance(outlet(to, static_cast<int>(i)));
-    if (handovers_[i]->moved()) rung_[static_cast<std::size_t>(group_->clients() + to)] = moved = true;
+    if (handovers_[i]->moved()) {
+      rung_[static_cast<std::size_t>(group_->clients() + to)] = moved = true;
+      pass(Point::HandingOver);
+    }
     if (!done) continue;
     links_[i] = to;
     acknowledged_[i] = shards_[i]->log();
@@ -135,17 +140,20 @@ bool Service::follow(Reader& predecessor, std::size_t server) {
 
 void Service::replicate(Record& record) {
   const int number = record.shard, next = linked(number);
+  pass(Point::Received);
   if (next >= 0) {
     outlet(next, number).send(record);
     rung_[static_cast<std::size_t>(group_->clients() + next)] = true;
   }
   shard(number).apply(record);
+  pass(Point::Replicated);
 }
 
 /// Takes in a part of a copy. One that a dead server has begun is begun anew by another.
 void Service::adopt(const Record& record) {
   const int number = record.shard;
   const auto i = static_cast<std::size_t>(number);
+  pass(Point::Adopting);
   if (record.kind == Kind::State) {
     if (record.piece == 0) {
       group_->ready(number, me_) = false;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "server/crash.h"
 #include "server/service.h"
 
 namespace pyccl::server {
@@ -14,15 +15,20 @@ bool Service::commit(Record& record) {
   const int number = record.shard;
   if (stands_still(number)) return false;
   if (linked(number) < 0) {
+    pass(Point::Taken);
     shard(number).apply(record);
+    pass(Point::Applied);
     return true;
   }
   Record* copy = outlet(linked(number), number).reserve(record.bytes);
   if (copy == nullptr) return false;
   std::memcpy(static_cast<void*>(copy), &record, record.bytes);
+  pass(Point::Taken);
   shard(number).apply(record);
+  pass(Point::Applied);
   copy->log = record.log;
   publish(number, *copy);
+  pass(Point::PassedOn);
   return true;
 }
 
@@ -118,12 +124,15 @@ bool Service::gather(int number, const Record& head) {
     std::memcpy(step->payload() + i * sizeof one, &one, sizeof one);
   }
   here.table(head.table)->storage().mean(sources, reinterpret_cast<float*>(step->payload() + named), head.count);
+  pass(Point::Taken);
   here.apply(*step);
+  pass(Point::Applied);
   for (std::size_t i = 0; i < clients.size(); ++i) {
     pieces[i]->fate = policy::Fate::Applied;
     asked(number, clients[i]).take(number, step->log);
   }
   if (replicated) publish(number, *step);
+  pass(Point::PassedOn);
   return true;
 }
 

@@ -209,7 +209,7 @@ class ParameterServer(Holdings):
         Raises
         ------
         ValueError
-            If it is not finite, unless the table says otherwise; nothing is pushed.
+            If it is not finite, or too large for its wire, unless the table says otherwise; nothing is pushed.
         Timeout, ServerLost
             As for `pull`.
         """
@@ -222,7 +222,7 @@ class ParameterServer(Holdings):
         rows = None if not isinstance(table, SparseTable) else int64_ids(ids)
         _check_gradient(view, name, table.shape if rows is None else (rows.size, table.dim))  # type: ignore[union-attr]
         ticket: list[int] = []
-        if finite(view, name, table.nan):
+        if finite(view, table):
             if rows is None:
                 ticket = self._endpoint.push(number, view.reshape(-1))
             else:
@@ -241,7 +241,7 @@ class ParameterServer(Holdings):
         result, into = output(np.empty(0, np.float32), out, table.shape, np.dtype(np.float32))  # type: ignore[union-attr]
         if np.may_share_memory(view, into):
             view = view.copy()
-        if finite(view, name, table.nan):
+        if finite(view, table):
             self._endpoint.push_pull(number, view.reshape(-1), into.reshape(-1))
         else:
             self._endpoint.pull(number, into.reshape(-1))

@@ -189,9 +189,11 @@ def _checked(folder: Path, tables: Tables) -> list[dict[str, Any]]:
         if found != wanted or list(found) != list(wanted):
             raise ConfigError(f"{folder} holds other tables: {found}; here are {wanted}")
         for entry, table in zip(entries, tables.values(), strict=True):
+            if isinstance(table, DenseTable) and len(entry["parts"]) != 1:
+                raise ConfigError(f"{folder}: table {table.name!r} has {len(entry['parts'])} parts, not one")
             for part in entry["parts"]:
                 _check_part(folder, part, table)
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, EOFError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{folder} is no snapshot of a parameter server: {error}") from None
@@ -203,9 +205,35 @@ def _check_part(folder: Path, part: dict[str, Any], table: DenseTable | SparseTa
     columns = [*(f"c{k}" for k in range(1 + table.optimizer.slots)), "steps"] if dense else list(_ROW_COLUMNS)
     if list(part) != columns:
         raise ConfigError(f"{folder}: table {table.name!r} has columns {list(part)}, not {columns}")
-    for made in part.values():
+    for column, made in part.items():
         path = folder / made["file"]
         if not re.fullmatch(r"t\d+\.p\d+\.\w+\.npy", made["file"]) or path.is_symlink():
             raise ConfigError(f"{folder}: {made['file']!r} is no file of a snapshot")
         if path.stat().st_size != made["bytes"] or _digest(path) != made["blake2b"]:
             raise ConfigError(f"{path} is truncated or has been changed")
+        _check_array(path, column, table)
+    if isinstance(table, SparseTable):
+        ids, values, *others = (np.load(folder / made["file"], mmap_mode="r").size for made in part.values())
+        if others != [ids, ids] or values != ids * table.dim * (1 + table.optimizer.slots):
+            raise ConfigError(f"{folder}: columns of table {table.name!r} do not fit each other")
+
+
+def _check_array(path: Path, column: str, table: DenseTable | SparseTable) -> None:
+    """Refuse a file that is whole, and still not what the table needs."""
+    array = np.load(path, allow_pickle=False, mmap_mode="r")
+    if isinstance(table, DenseTable):
+        wanted, good = ("int64, shape (n, 2)", array.dtype == np.int64 and array.ndim == 2 and array.shape[1:] == (2,))
+        if column != "steps":
+            shape = (table.start.size,)
+            wanted, good = f"float32, shape {shape}", array.dtype == np.float32 and array.shape == shape
+        elif good:
+            starts, counts = array.T
+            wanted = "rising from 0, counts not negative"
+            good = array.size > 0 and starts[0] == 0 and (np.diff(starts) > 0).all() and (counts >= 0).all()
+    else:
+        kind = np.dtype(np.float32 if column == "values" else np.int64)
+        wanted, good = f"{kind}, shape (n,)", array.dtype == kind and array.ndim == 1
+        if good and column != "values":
+            wanted, good = "not negative", bool((array >= 0).all())
+    if not good:
+        raise ConfigError(f"{path} has dtype {array.dtype} and shape {array.shape}: it must be {wanted}")

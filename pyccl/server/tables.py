@@ -20,6 +20,7 @@ __all__ = ["Compensation", "DenseTable", "RowRules", "SparseTable", "dense_table
 
 NAN = ("raise", "skip", "pass")
 WIRES = ("float32", "float16", "bfloat16", "int8")
+_INFINITE_FROM = {"float16": 65520.0, "bfloat16": 2.0**128 - 2.0**119}  # csrc/kernels/codecs.h
 SUMS = ("float32", "float64")
 _EVICT = ("lru", "lfu")
 
@@ -242,18 +243,24 @@ def sparse_table(
     return SparseTable(**common, dim=dim, init=init, rules=rules, setting=rules.setting(name, dim, init))
 
 
-def finite(view: NumpyArray, name: str, nan: str) -> bool:
+def finite(view: NumpyArray, table: DenseTable | SparseTable) -> bool:
     """Return whether a gradient is to be pushed.
 
     Raises
     ------
     ValueError
-        If it is not finite, and the table says that this is an error.
+        If it is not finite, or would not be on its wire, and the table says that this is an error.
     """
-    flat = view.reshape(-1)
-    if nan == "pass" or _core.all_finite(flat):
+    flat, limit = view.reshape(-1), _INFINITE_FROM.get(table.wire)
+    if table.nan == "pass" or flat.size == 0:
         return True
-    if nan == "skip":
+    good = _core.all_finite(flat)
+    if good and (limit is None or max(flat.max(), -flat.min()) < limit):
+        return True
+    if table.nan == "skip":
         return False
-    place = int(np.argmin(np.isfinite(flat)))
-    raise ValueError(f"the gradient of {name!r} is not finite: element {place} is {flat[place]}; nothing was pushed")
+    place = int(np.abs(flat).argmax()) if good else int(np.argmin(np.isfinite(flat)))
+    wire = f" as {table.wire}" if good else ""
+    raise ValueError(
+        f"the gradient of {table.name!r} is not finite{wire}: element {place} is {flat[place]}; nothing was pushed"
+    )
