@@ -110,7 +110,7 @@ def sleep_until_all(mpi: MPI.Intracomm) -> None:
     """Meet without burning the cores that the measuring ranks need."""
     request = mpi.Ibarrier()
     while not request.Test():
-        time.sleep(0.002)
+        time.sleep(0.02)
 
 
 def document(world: World, transports: Sequence[Transport], observed: Sequence[Observed]) -> tomlkit.TOMLDocument:
