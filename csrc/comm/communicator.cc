@@ -90,10 +90,10 @@ bool Communicator::prepare(Prepared& p) {
 }
 
 /// Whether outputs are written past the caches. A reduction in place has just read its lines: they are at hand, unless
-/// ranks take turns on a core and have pushed each other's out.
+/// ranks take long turns on a core, with large pieces, and have pushed each other's out (Node::staging_bytes).
 bool Communicator::passes_caches(const Call& call) const {
   const bool in_place = reduces(call.kind) && call.input == call.output;
-  if (in_place && !(node_ && node_->policy().crowded)) return false;
+  if (in_place && !(node_ && node_->policy().crowded && node_->policy().yields == 0)) return false;
   const std::int64_t here = node_ ? static_cast<std::int64_t>(node_->ranks().size()) : 1;
   return call_bytes(call, setup_.size) * here >= (in_place ? 4 : 1) * kernels::kCacheBytes;
 }
