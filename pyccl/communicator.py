@@ -17,7 +17,7 @@ from pyccl.ending import Ending, note_all_losses
 from pyccl.errors import CommError
 from pyccl.explain import Explanation
 from pyccl.in_flight import InFlight
-from pyccl.links import connect
+from pyccl.links import connect, neighbours
 from pyccl.methods import announced
 from pyccl.observing import Observed, observe
 from pyccl.opening import Opening
@@ -102,7 +102,7 @@ class Communicator(Ending, RegisteredMemory, Observed):
             remote=bootstrap.remote() if several else None,
             # not a method: the core must not keep its owner alive
             build=partial(build_program, bootstrap.size, m.nodes, m.links),
-            links=connect(bootstrap, m.nodes) if several else [],
+            links=connect(bootstrap, neighbours(bootstrap.rank, m.nodes)) if several else [],
         )
         self._rank, self._size = bootstrap.rank, bootstrap.size
         for _, name in sorted(algorithms.known()):  # the same codes on every rank

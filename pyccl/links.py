@@ -25,7 +25,7 @@ from typing import cast
 
 from pyccl.bootstrap import Bootstrap
 
-__all__ = ["connect"]
+__all__ = ["connect", "neighbours"]
 
 log = logging.getLogger("pyccl")
 _RECORD = struct.Struct("<16s16sHB64s")  # secret, host, port, number of addresses, 16 IPv4 addresses
@@ -47,13 +47,13 @@ class _Place:
     addresses: tuple[str, ...]
 
 
-def connect(bootstrap: Bootstrap, nodes: Sequence[int]) -> list[tuple[int, int]]:
-    """Return rank and descriptor of every link of this rank; the caller owns the descriptors. Collective.
+def connect(bootstrap: Bootstrap, peers: Sequence[int]) -> list[tuple[int, int]]:
+    """Return rank and descriptor of every link of this rank, to `peers`; the caller owns the descriptors. Collective.
 
-    A link that cannot be made is warned about: a death at its other end then shows as `Timeout` only.
+    Whom a rank names names it, too. A link that cannot be made is warned about: a death at its other end then shows as
+    `Timeout` only.
     """
     rank = bootstrap.rank
-    peers = neighbours(rank, nodes)
     expected = {peer for peer in peers if peer > rank}
     here = _host()
     hosts = bootstrap.allgather(here)
@@ -62,7 +62,7 @@ def connect(bootstrap: Bootstrap, nodes: Sequence[int]) -> list[tuple[int, int]]
         # closed again in a moment; visitors without the secret are turned away
         server.bind(("127.0.0.1" if near else "", 0))
         if expected:
-            server.listen(len(nodes) + _VISITORS)
+            server.listen(len(peers) + _VISITORS)
         places = [_unpack(data) for data in bootstrap.allgather(_pack(server.getsockname()[1]))]
         secret = places[0].secret
         found: dict[int, socket.socket] = {}

@@ -86,10 +86,14 @@ def at_work(bed: testbed.Testbed, folder: Path, seconds: float, timeout: float) 
     options = {"timeout": seconds + timeout + 25, "check": False}
     thread = threading.Thread(target=lambda: bed.run(program, 2, **options))  # type: ignore[arg-type]
     thread.start()
+    wait_for_start(folder, thread)
+    return thread
+
+
+def wait_for_start(folder: Path, thread: threading.Thread) -> None:
     until = time.monotonic() + 40
     while not (folder / "started").exists() and thread.is_alive() and time.monotonic() < until:
         time.sleep(0.02)
-    return thread
 
 
 def written(folder: Path, ranks: int, seconds: float) -> list[str]:

@@ -157,7 +157,7 @@ def connect(attack: Callable[[tuple[str, int]], None], monkeypatch: pytest.Monke
     monkeypatch.setattr(links, "_pack", packed)
 
     def rank_of(rank: int) -> None:
-        made[rank] = links.connect(bootstraps[rank], [0, 1])
+        made[rank] = links.connect(bootstraps[rank], [1 - rank])
 
     ranks = [threading.Thread(target=rank_of, args=(r,), name=f"rank {r}") for r in range(2)]
     for thread in ranks:
