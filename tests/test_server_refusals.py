@@ -9,6 +9,7 @@ import pytest
 
 import pyccl
 from pyccl.server.flows import flow_of
+from pyccl.server.placement import check_room
 from tests import mpi
 from tests.processes import KILLED, run
 
@@ -83,6 +84,12 @@ def test_rows_whose_shards_would_choose_apart_are_refused(policy: pyccl.policy.P
     with pytest.raises(pyccl.ConfigError, match="sparse table cannot follow"):
         flow_of(policy, pyccl.optim.SGD(1.0), sparse=True)
     assert flow_of(pyccl.Sync(), pyccl.optim.SGD(1.0), sparse=True).name == "buffered"
+
+
+def test_more_servers_than_addresses_are_refused() -> None:
+    check_room(256, 256, 1)
+    with pytest.raises(pyccl.ConfigError, match="1000 servers and 1000 workers need 477 TiB"):
+        check_room(1000, 1000, 0)
 
 
 def test_without_replicas_the_lost_shards_are_named_and_others_work_on() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def a_hundred_thousand_pushes_leave_memory_flat(comm):
             ps.pull("w")
         assert resident() - before < ALLOWED
         comm.barrier()
+        time.sleep(0.3)  # servers of other nodes report what they count at times
         done = sum(server["requests"] for server in ps.stats())
         assert done >= PUSHES // WINDOW * WINDOW
         assert all(server["queued"] == 0 for server in ps.stats()) or comm.rank != 0

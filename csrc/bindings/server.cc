@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/columns.h"
+#include "engine/transport.h"
 #include "server/crash.h"
 #include "server/endpoint.h"
 
@@ -25,16 +26,20 @@ using server::Ticket;
 using Place = std::pair<std::int64_t, int>;
 
 std::unique_ptr<Endpoint> connect(server::Setup setup, const Place& requests, const std::vector<Place>& heaps,
-                                  double timeout) {
+                                  double timeout, std::shared_ptr<Remote> remote) {
   std::vector<shm::Descriptor> open;
   std::vector<int> numbers;
   const shm::Descriptor memory = shm::open_memory(requests.first, requests.second, 4096);
   for (const auto& [pid, fd] : heaps) {
+    if (fd < 0) {  // on another node
+      numbers.push_back(-1);
+      continue;
+    }
     open.push_back(shm::open_memory(pid, fd, server::kHeapBytes));
     numbers.push_back(open.back().get());
   }
   auto group = std::make_shared<server::Group>(std::move(setup), memory.get(), numbers);
-  return std::make_unique<Endpoint>(std::move(group), timeout, look_up);
+  return std::make_unique<Endpoint>(std::move(group), timeout, look_up, std::move(remote));
 }
 
 server::Flow flow(const std::string& name) {
@@ -116,7 +121,17 @@ py::dict counters(const Endpoint& endpoint, int number) {
                   "staleness"_a = c.staleness.load(), "queued"_a = endpoint.group().queued(number),
                   "bytes"_a = c.bytes.load(), "duplicates"_a = c.duplicates.load(), "forwarded"_a = c.forwarded.load(),
                   "adopted"_a = c.adopted.load(), "busy"_a = 1e-9 * static_cast<double>(c.busy_ns.load()),
+                  "moved"_a = c.moved.load(), "term"_a = std::max<std::int64_t>(1, c.term.load()),
                   "failovers"_a = c.failovers.load(), "recovery"_a = 1e-9 * static_cast<double>(c.recovery_ns.load()));
+}
+
+py::tuple view(const Endpoint& endpoint) {
+  const server::View view = endpoint.group().view();
+  std::vector<int> living;
+  for (int rank = 0; rank < endpoint.group().size(); ++rank) {
+    if (view.lives(rank)) living.push_back(rank);
+  }
+  return py::make_tuple(view.term, view.leader, living, view.lines);
 }
 
 /// For tests: this process dies when its server passes a point for the `times`-th time from now on.
@@ -142,13 +157,18 @@ void register_server(py::module_& m) {
   py::class_<Endpoint>(m, "ServerEndpoint")
       .def(py::init([](int rank, int size, std::vector<int> servers, std::vector<int> clients, int replicas,
                        std::vector<std::int64_t> pids, bool crowded, double spin, int yields, const Place& requests,
-                       const std::vector<Place>& heaps, double timeout) {
-             server::Setup setup{rank, size, std::move(servers), std::move(clients), replicas, std::move(pids), {}};
+                       const std::vector<Place>& heaps, double timeout, std::vector<int> nodes, std::vector<int> links,
+                       std::shared_ptr<Remote> remote) {
+             server::Setup setup{rank, size, std::move(servers), std::move(clients), replicas, std::move(pids), {},
+                                 {},   {}};
              setup.policy = {crowded, spin, yields};
-             return connect(std::move(setup), requests, heaps, timeout);
+             setup.nodes = std::move(nodes);
+             setup.links = std::move(links);
+             return connect(std::move(setup), requests, heaps, timeout, std::move(remote));
            }),
            "rank"_a, "size"_a, "servers"_a, "clients"_a, "replicas"_a, "pids"_a, "crowded"_a, "spin"_a, "yields"_a,
-           "requests"_a, "heaps"_a, "timeout"_a)
+           "requests"_a, "heaps"_a, "timeout"_a, "nodes"_a = std::vector<int>(), "links"_a = std::vector<int>(),
+           "remote"_a = std::shared_ptr<Remote>())
       .def(
           "add_dense",
           [](Endpoint& endpoint, const server::TableSpec& spec, const std::vector<std::int64_t>& bounds,
@@ -161,13 +181,7 @@ void register_server(py::module_& m) {
           "spec"_a, "bounds"_a, "initial"_a)
       .def("add_sparse", &Endpoint::add_sparse, "spec"_a, "setting"_a)
       .def("start", &Endpoint::start)
-      .def(
-          "stop",
-          [](Endpoint& endpoint) {
-            if (endpoint.service() != nullptr) endpoint.service()->stop();
-            endpoint.group().leave();
-          },
-          Unlocked())
+      .def("stop", &Endpoint::stop, "patience"_a = 0.0, Unlocked())
       .def(
           "push",
           [](Endpoint& endpoint, int table, const Floats& gradient) {
@@ -237,20 +251,22 @@ void register_server(py::module_& m) {
           },
           Unlocked())
       .def_static("crash_at", &crash_at, "point"_a, "times"_a = 1)
-      .def("orphan",
-           [](Endpoint& e) {
-             if (e.service() != nullptr) e.service()->orphan();
-           })
-      .def("failure", [](Endpoint& e) { return e.service() == nullptr ? std::string() : e.service()->failure(); })
+      .def("orphan", &Endpoint::orphan)
+      .def("failure", &Endpoint::failure)
       .def_property_readonly("shards", [](const Endpoint& endpoint) { return endpoint.group().shards(); })
       .def(
           "lives", [](const Endpoint& endpoint, int rank) { return endpoint.group().lives(rank); }, "rank"_a)
+      .def("view", &view)
+      .def(
+          "mistake",
+          [](Endpoint& endpoint, int shard, int server, std::uint32_t term) {
+            endpoint.client().mistake(shard, server, term);
+          },
+          "shard"_a, "server"_a, "term"_a)
       .def(
           "holds",
           [](const Endpoint& endpoint, int shard, int server) { return endpoint.group().ready(shard, server).load(); },
           "shard"_a, "server"_a)
-      .def(
-          "owner", [](const Endpoint& endpoint, int shard) { return endpoint.group().owner(shard); }, "shard"_a)
       .def("counters", &counters, "server"_a)
       .def(
           "seen",

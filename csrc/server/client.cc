@@ -18,15 +18,19 @@ constexpr double kLook = 0.05;
 
 }  // namespace
 
-Client::Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own)
-    : group_(std::move(group)), timeout_(timeout), poll_(std::move(poll)), own_(std::move(own)) {
+Client::Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own,
+               std::shared_ptr<Courier> courier)
+    : group_(std::move(group)), timeout_(timeout), poll_(std::move(poll)), own_(std::move(own)),
+      courier_(std::move(courier)) {
   const auto shards = static_cast<std::size_t>(group_->shards());
   for (int server = 0; server < group_->servers(); ++server) {
     for (int shard = 0; shard < group_->shards(); ++shard)
       outlets_.emplace_back(group_->requests(server, shard, group_->own_client()));
-    owners_.push_back(server);
   }
-  dead_.assign(shards, false);
+  view_ = group_->first();
+  for (int shard = 0; shard < group_->shards(); ++shard) owners_.push_back(view_.owner(shard));
+  terms_.assign(shards, view_.term);
+  back_.resize(shards);
   issued_.assign(shards, 0);
   done_.assign(shards, 0);
   rows_.resize(shards);
@@ -68,6 +72,7 @@ void Client::check_owned(const std::vector<int>& shards) const {
 Record* Client::reserve(int shard, Kind kind, int table, std::int64_t payload) {
   check_owned({shard});
   const int owner = owners_[static_cast<std::size_t>(shard)];
+  if (!back_[static_cast<std::size_t>(shard)].empty()) return nullptr;  // these go first
   Record* record = outlet(owner, shard).reserve(record_bytes(payload));
   if (record == nullptr) return nullptr;
   std::uint64_t& issued = issued_[static_cast<std::size_t>(shard)];
@@ -75,6 +80,7 @@ Record* Client::reserve(int shard, Kind kind, int table, std::int64_t payload) {
   record->shard = static_cast<std::uint16_t>(shard);
   record->table = table;
   record->client = group_->own_client();
+  record->term = terms_[static_cast<std::size_t>(shard)];
   record->sequence = reads(kind) ? issued : ++issued;
   return record;
 }
@@ -157,6 +163,10 @@ void Client::land(const Record& record) {
   if (record.status == Status::Refused) {
     refused_ = "a server has refused request " + std::to_string(record.sequence) + " to shard " + std::to_string(shard);
   }
+  if (record.status == Status::Moved) {
+    back_[shard].emplace_back(reinterpret_cast<const char*>(&record), record.bytes);
+    return;
+  }
   if (reads(record.kind)) {
     if (rows_[shard].empty()) return;  // nobody waits any more
     const auto take = std::move(rows_[shard].front());
@@ -172,33 +182,18 @@ void Client::land(const Record& record) {
   ++(record.fate == policy::Fate::Dropped ? seen.dropped : seen.applied);
 }
 
-/// What a dead server has not done is asked of its successor.
-void Client::follow_owners() {
-  for (int server = 0; server < group_->servers(); ++server) {
-    const auto index = static_cast<std::size_t>(server);
-    if (dead_[index] || group_->lives(group_->rank_of(server))) continue;
-    dead_[index] = true;
-    for (int shard = 0; shard < group_->shards(); ++shard) {
-      int& owner = owners_[static_cast<std::size_t>(shard)];
-      if (owner != server) continue;
-      Outlet& gone = outlet(server, shard);
-      while (const Record* record = gone.reap()) land(*record);
-      owner = group_->owner(shard);
-      for (std::string& bytes : gone.recover()) {
-        if (owner >= 0) outlet(owner, shard).send_again(std::move(bytes));
-        else rows_[static_cast<std::size_t>(shard)].clear();
-      }
-    }
-  }
-}
-
 bool Client::advance() {
-  follow_owners();
+  if (group_->term() != view_.term) follow_view();
   bool moved = false;
   for (int shard = 0; shard < group_->shards(); ++shard) {
     const int owner = owners_[static_cast<std::size_t>(shard)];
     if (owner < 0) continue;
     Outlet& mine = outlet(owner, shard);
+    if (!back_[static_cast<std::size_t>(shard)].empty() && mine.idle()) {
+      follow_owner(shard);
+      moved = true;
+      continue;
+    }
     if (mine.flush()) {
       moved = true;
       group_->knock(group_->rank_of(owner));
@@ -233,6 +228,12 @@ void Client::request(const std::string& what, const std::function<bool()>& ready
   }
 }
 
+/// Does what others of this process would do; true if anything moved.
+bool Client::help() {
+  if (courier_) courier_->check();
+  return (own_ && own_->help()) | (courier_ && courier_->help());
+}
+
 void Client::drive(const std::string& what, double timeout, const std::function<bool()>& ready) {
   advance();
   if (ready()) return;
@@ -242,7 +243,7 @@ void Client::drive(const std::string& what, double timeout, const std::function<
   shm::Bell& bell = group_->line(group_->rank()).client;
   const Attending attending(own_.get());
   for (int idle = 0;;) {
-    const bool moved = advance() | (own_ && own_->help());
+    const bool moved = advance() | help();
     if (ready()) return;
     const double now = monotonic_seconds();
     if (moved) {
@@ -251,7 +252,7 @@ void Client::drive(const std::string& what, double timeout, const std::function<
     } else if (policy.crowded ? ++idle < policy.yields : now < last + policy.spin) {
       sched_yield();
     } else {
-      shm::sleep(bell, kLook, [&] { return advance() | (own_ && own_->help()) || ready(); });
+      shm::sleep(bell, kLook, [&] { return advance() | help() || ready(); });
     }
     if (now - looked < kLook) continue;
     looked = now;

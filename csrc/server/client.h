@@ -23,8 +23,10 @@ using Ticket = std::vector<std::uint64_t>;
 
 class Client {
  public:
-  /// `poll` is called in every wait, at least every 50 ms, and may throw; `own` is the server of this process, if any.
-  Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own);
+  /// `poll` is called in every wait, at least every 50 ms, and may throw; `own` is the server of this process, if any;
+  /// `courier` is null where all ranks are on one node.
+  Client(std::shared_ptr<Group> group, double timeout, std::function<void()> poll, std::shared_ptr<Service> own,
+         std::shared_ptr<Courier> courier);
 
   /// A dense table: shard i has its elements [bounds[i], bounds[i + 1]). `prompt`: a gradient's piece is applied when
   /// it is done, not kept for a later version.
@@ -55,6 +57,8 @@ class Client {
   bool done(const Ticket& ticket);
   void wait(const Ticket& ticket, double timeout);
   void set_timeout(double seconds) { timeout_ = seconds; }
+  /// For tests: from now on this client takes another server for a shard's owner, as the view of that term might have.
+  void mistake(int shard, int server, std::uint32_t term);
 
   struct Seen {
     std::vector<std::int64_t> staleness;  // histogram over (push, shard)
@@ -89,6 +93,7 @@ class Client {
     int shard, owner;
     bool asked = false;  // to begin, by that request
     std::uint64_t begun = 0;
+    bool fetching = false;                // by requests, since the owner is on another node, or was
     std::int64_t next = 0, checked = 0;   // pieces
     std::vector<std::uint32_t> guards{};  // of those that were read early
   };
@@ -97,7 +102,7 @@ class Client {
   bool send(int table, const float* gradient, Sending& sending);
   std::vector<Reading> start_reading(const std::vector<int>& shards) const;
   /// True once a shard has been read whole, as it is after the request to begin.
-  bool read_on(int table, Reading& reading, float* out) const;
+  bool read_on(int table, Reading& reading, float* out);
   /// A record for the owner of a shard; null if there is no room now.
   Record* reserve(int shard, Kind kind, int table, std::int64_t payload);
   void publish(Record& record);
@@ -113,10 +118,14 @@ class Client {
   bool send_piece(const TableInfo& info, int table, int shard, std::int64_t piece, const float* gradient);
   DenseMemory memory(int table, int shard) const;
   bool read_shard(int table, int shard, int column, float* out, std::int64_t* steps = nullptr) const;
+  bool far(int shard) const { return !group_->here(group_->rank_of(owners_[static_cast<std::size_t>(shard)])); }
+  bool fetch(int table, int shard, int column, std::int64_t& next, float* out, std::int64_t* steps);
+  bool help();
 
   bool advance();
   void land(const Record& record);
-  void follow_owners();
+  void follow_view();
+  void follow_owner(int shard);
   void give_up(const std::string& why);
   /// Returns when `ready()`; serves this process's own shards meanwhile.
   void drive(const std::string& what, double timeout, const std::function<bool()>& ready);
@@ -132,12 +141,15 @@ class Client {
   double timeout_;
   std::function<void()> poll_;
   std::shared_ptr<Service> own_;
+  std::shared_ptr<Courier> courier_;
   std::vector<TableInfo> tables_;
-  std::vector<Outlet> outlets_;         // by server and shard
-  std::vector<int> owners_;             // by shard, as this client knows them; -1: lost
-  std::vector<bool> dead_;              // servers
-  Ticket issued_, done_;                // by shard
-  std::vector<std::deque<Take>> rows_;  // who takes the answers to what only reads, by shard, in order
+  std::vector<Outlet> outlets_;                // by server and shard
+  View view_;                                  // by which this client goes
+  std::vector<int> owners_;                    // by shard, as this client knows them; -1: lost
+  std::vector<std::uint32_t> terms_;           // of the views that named them
+  std::vector<std::deque<std::string>> back_;  // requests that were sent back, by shard, in order
+  Ticket issued_, done_;                       // by shard
+  std::vector<std::deque<Take>> rows_;         // who takes the answers to what only reads, by shard, in order
   std::string refused_, broken_;
   bool finished_ = false;
   std::mutex mutex_;

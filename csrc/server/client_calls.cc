@@ -98,11 +98,18 @@ std::vector<Client::Reading> Client::start_reading(const std::vector<int>& shard
   return readings;
 }
 
-bool Client::read_on(int table, Reading& reading, float* out) const {
+bool Client::read_on(int table, Reading& reading, float* out) {
   const TableInfo& t = tables_[static_cast<std::size_t>(table)];
   const auto shard = static_cast<std::size_t>(reading.shard);
-  if (const int owner = owners_[shard]; owner != reading.owner) {
+  if (owners_[shard] < 0) return false;  // who asks next is told that it is lost
+  if (const int owner = owners_[shard]; owner != reading.owner && !reading.fetching) {
     reading = {.shard = reading.shard, .owner = owner, .asked = reading.asked, .begun = reading.begun};
+  }
+  if (reading.fetching || far(reading.shard)) {
+    if (!reading.asked) return false;
+    reading.fetching = true;
+    return fetch(table, reading.shard, 0, reading.next, out + t.bounds[shard], nullptr) &&
+           done_[shard] >= reading.begun;
   }
   const DenseMemory from = memory(table, reading.shard);
   const std::int64_t pieces = DenseMemory::pieces(from.count());
@@ -178,10 +185,36 @@ Ticket Client::push_pull(int table, const float* gradient, float* out) {
   return pushed;
 }
 
+/// Asks for pieces of a shard's column from `next` on, which follow what has been asked before; true once all are here.
+bool Client::fetch(int table, int shard, int column, std::int64_t& next, float* out, std::int64_t* steps) {
+  const TableInfo& t = tables_[static_cast<std::size_t>(table)];
+  const auto i = static_cast<std::size_t>(shard);
+  const std::int64_t count = t.bounds[i + 1] - t.bounds[i], pieces = DenseMemory::pieces(count);
+  for (; next < pieces; ++next) {
+    const std::int64_t begin = next * kPieceElements, length = std::min(kPieceElements, count - begin);
+    Record* record = reserve(shard, Kind::Read, table, length * 4);
+    if (record == nullptr) return false;
+    record->piece = static_cast<std::int32_t>(next);
+    record->pieces = static_cast<std::int32_t>(pieces);
+    record->count = static_cast<std::int32_t>(length);
+    record->column = static_cast<std::uint8_t>(column);
+    rows_[i].push_back([to = out + begin, made = steps == nullptr ? nullptr : steps + next](const Record& answer) {
+      std::memcpy(to, answer.payload(), static_cast<std::size_t>(answer.count) * 4);
+      if (made != nullptr) *made = answer.version;
+    });
+    publish(*record);
+  }
+  return rows_[i].empty();
+}
+
 void Client::read(int table, int shard, int column, float* out, std::int64_t* steps) {
   const std::lock_guard lock(mutex_);
+  std::int64_t next = 0;
+  bool fetching = false;
   request("save()", [&] {
     check_owned({shard});
+    fetching |= far(shard);
+    if (fetching) return fetch(table, shard, column, next, out, steps);
     return read_shard(table, shard, column, out, steps);
   });
 }

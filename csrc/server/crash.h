@@ -21,9 +21,10 @@ enum class Point : int {
   HandingOver,  // is making another copy
   Adopting,     // takes in a part of a copy
   Succeeding,   // has noticed that another server is dead
+  Leading,      // has written the next view, and not published it
 };
-inline constexpr std::array kPoints{"nowhere",    "taken",     "applied",      "passed on", "answered",  "received",
-                                    "replicated", "confirmed", "handing over", "adopting",  "succeeding"};
+inline constexpr std::array kPoints{"nowhere",    "taken",     "applied",      "passed on", "answered",   "received",
+                                    "replicated", "confirmed", "handing over", "adopting",  "succeeding", "leading"};
 
 struct Crash {
   std::atomic<Point> at{Point::Nowhere};

@@ -70,8 +70,15 @@ void DenseStorage::began(int client) {
 bool DenseStorage::accepts(const Record& r) const {
   const std::int64_t pieces = DenseMemory::pieces(memory_.count());
   const bool fits = r.pieces == pieces && r.piece >= 0 && r.piece < pieces && r.count == memory_.length(r.piece);
-  if (r.kind == Kind::Load) return fits && payload_room(r) >= r.count * 4 && r.column <= memory_.slots();
+  if (r.kind == Kind::Load || r.kind == Kind::Read)
+    return fits && payload_room(r) >= r.count * 4 && r.column <= memory_.slots();
   return r.kind == Kind::Push && fits && holds(r, 0, r.count);
+}
+
+void DenseStorage::read(Record& request) {
+  request.version = memory_.steps(request.piece);
+  std::memcpy(request.payload(), memory_.column(request.column) + memory_.begin(request.piece),
+              static_cast<std::size_t>(request.count) * 4);
 }
 
 void DenseStorage::update(std::int64_t begin, std::int64_t count, const float* gradient, float scale) {

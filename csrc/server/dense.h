@@ -80,7 +80,7 @@ class DenseStorage final : public Storage {
   void add(int client, double weight) override;
   void commit(double scale) override;
   void load(const Record& piece) override;
-  void read(Record&) override {}
+  void read(Record& request) override;
   bool accepts(const Record& record) const override;
   std::int64_t bytes() const override;
   void save(BytesOut& out) const override;

@@ -9,10 +9,13 @@
 
 namespace pyccl::server {
 
-Endpoint::Endpoint(std::shared_ptr<Group> group, double timeout, std::function<void()> poll)
+Endpoint::Endpoint(std::shared_ptr<Group> group, double timeout, std::function<void()> poll,
+                   std::shared_ptr<Remote> remote)
     : group_(std::move(group)) {
-  if (group_->own_server() >= 0) service_ = std::make_shared<Service>(group_);
-  if (group_->own_client() >= 0) client_ = std::make_unique<Client>(group_, timeout, std::move(poll), service_);
+  if (group_->several_nodes()) courier_ = std::make_shared<Courier>(group_, std::move(remote));
+  if (group_->own_server() >= 0) service_ = std::make_shared<Service>(group_, courier_);
+  if (group_->own_client() >= 0)
+    client_ = std::make_unique<Client>(group_, timeout, std::move(poll), service_, courier_);
 }
 
 Client& Endpoint::client() {
@@ -82,6 +85,28 @@ void Endpoint::add_dense(const TableSpec& spec, const std::vector<std::int64_t>&
 
 void Endpoint::start() {
   if (service_) service_->start();
+  if (courier_) courier_->start();
+}
+
+bool Endpoint::stop(double patience) {
+  if (std::exchange(stopped_, true)) return false;
+  const bool clean = courier_ && courier_->part(patience);
+  if (service_) service_->stop();
+  if (courier_) courier_->stop();
+  group_->end(shm::Fate::Left);
+  return clean;
+}
+
+void Endpoint::orphan() {
+  stopped_ = true;
+  if (service_) service_->orphan();
+  if (courier_) courier_->orphan();
+  group_->forget_links();
+}
+
+std::string Endpoint::failure() const {
+  std::string why = service_ ? service_->failure() : "";
+  return why.empty() && courier_ ? courier_->failure() : why;
 }
 
 }  // namespace pyccl::server

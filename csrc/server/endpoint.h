@@ -23,7 +23,10 @@ struct TableSpec {
 
 class Endpoint {
  public:
-  Endpoint(std::shared_ptr<Group> group, double timeout, std::function<void()> poll);
+  /// `remote` carries messages to other nodes, if there are any.
+  Endpoint(std::shared_ptr<Group> group, double timeout, std::function<void()> poll,
+           std::shared_ptr<Remote> remote = nullptr);
+  ~Endpoint() { stop(0); }
 
   const Group& group() const { return *group_; }
   /// Throws CommError if this rank is none.
@@ -35,14 +38,23 @@ class Endpoint {
   void add_sparse(const TableSpec& spec, SparseSetting setting);
   /// Starts the server; all ranks have all tables that exist so far.
   void start();
+  /// Ends this rank's part; waits at most so many seconds until other nodes have heard of it. True, once, if all have,
+  /// and no message is left under way.
+  bool stop(double patience);
+  /// In the child of a fork.
+  void orphan();
+  /// Why this rank's part no longer works; empty while it does.
+  std::string failure() const;
 
  private:
   std::shared_ptr<Group> group_;
+  std::shared_ptr<Courier> courier_;
   std::shared_ptr<Service> service_;
   std::unique_ptr<Client> client_;
   void check_room() const;
   DenseMemory memory_of(int table, int shard, std::int64_t count, int slots);
 
+  bool stopped_ = false;
   int tables_ = 0;
   std::int64_t used_ = 0;  // of this server's heap
 };

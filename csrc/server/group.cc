@@ -1,9 +1,6 @@
 #include "server/group.h"
 
-#include <poll.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -17,58 +14,77 @@ struct alignas(4096) Head {
   std::int32_t size, servers, clients, replicas;
 };
 
+constexpr std::int64_t kNewsBytes = 64;
+
 /// The parts of the memory for requests, in their order.
 struct Plan {
-  std::int64_t lines, counters, ready, places, rings, chains, end;
+  std::int64_t lines, counters, ready, view, places, rings, chains, end;
   Plan(std::int64_t size, std::int64_t servers, std::int64_t clients, std::int64_t replicas) {
     const auto page = [](std::int64_t bytes) { return (bytes + 4095) / 4096 * 4096; };
     lines = sizeof(Head);
     counters = page(lines + size * static_cast<std::int64_t>(sizeof(RankLine)));
     ready = page(counters + servers * static_cast<std::int64_t>(sizeof(Counters)));
-    places = page(ready + servers * servers);
+    view = page(ready + servers * servers + servers);
+    places = page(view + kNewsBytes +
+                  ViewBoard::bytes(static_cast<int>(size), static_cast<int>(servers), static_cast<int>(replicas)));
     rings = page(places + kMaxTables * servers * servers * 8);
     chains = page(rings + servers * servers * clients * static_cast<std::int64_t>(sizeof(Ring)));
     end = chains + (replicas > 0 ? servers * servers * servers * static_cast<std::int64_t>(sizeof(Ring)) : 0);
   }
 };
 
+Plan plan(const Setup& setup) {
+  return {setup.size, std::ssize(setup.servers), std::ssize(setup.clients), setup.replicas};
+}
+
 }  // namespace
 
 shm::Descriptor Group::create_requests(int size, int servers, int clients, int replicas) {
-  const Plan plan(size, servers, clients, replicas);
-  shm::Descriptor memory = shm::create_memory(plan.end);
-  const shm::Mapping mapping(memory.get(), plan.end);
-  madvise(mapping.base(), static_cast<std::size_t>(plan.end), MADV_NOHUGEPAGE);
-  shm::populate(mapping.base(), plan.places);
+  const Plan parts(size, servers, clients, replicas);
+  shm::Descriptor memory = shm::create_memory(parts.end);
+  const shm::Mapping mapping(memory.get(), parts.end);
+  madvise(mapping.base(), static_cast<std::size_t>(parts.end), MADV_NOHUGEPAGE);
+  shm::populate(mapping.base(), parts.places);
   *reinterpret_cast<Head*>(mapping.base()) = {kMagic, size, servers, clients, replicas};
   return memory;
 }
 
 Group::Group(Setup setup, int requests, const std::vector<int>& heaps) : setup_(std::move(setup)) {
-  const Plan plan(setup_.size, servers(), clients(), setup_.replicas);
-  requests_ = shm::Mapping(requests, plan.end);
-  madvise(requests_.base(), static_cast<std::size_t>(plan.end), MADV_NOHUGEPAGE);
-  const Head& head = *reinterpret_cast<const Head*>(requests_.base());
+  requests_ = shm::Mapping(requests, plan(setup_).end);
+  share(requests_);
+  for (const int heap : heaps) heaps_.push_back(heap < 0 ? shm::Mapping() : shm::Mapping(heap, kHeapBytes));
+  watch();
+  const View& first = board_.first();
+  for (int shard = 0; shard < shards(); ++shard) {
+    for (const int server : first.line(shard)) {
+      if (!here(rank_of(server))) ready(shard, server) = true;
+    }
+  }
+}
+
+/// Finds the parts of the memory for requests.
+void Group::share(const shm::Mapping& requests) {
+  const Plan parts = plan(setup_);
+  char* base = requests.base();
+  madvise(base, static_cast<std::size_t>(parts.end), MADV_NOHUGEPAGE);
+  const Head& head = *reinterpret_cast<const Head*>(base);
   if (head.magic != kMagic || head.size != setup_.size || head.servers != servers() || head.clients != clients() ||
       head.replicas != setup_.replicas)
     throw std::runtime_error("the memory of another parameter server");
-  lines_ = reinterpret_cast<RankLine*>(requests_.base() + plan.lines);
-  counters_ = reinterpret_cast<Counters*>(requests_.base() + plan.counters);
-  places_ = reinterpret_cast<std::atomic<std::int64_t>*>(requests_.base() + plan.places);
-  ready_ = reinterpret_cast<std::atomic<bool>*>(requests_.base() + plan.ready);
-  rings_ = reinterpret_cast<Ring*>(requests_.base() + plan.rings);
-  chains_ = reinterpret_cast<Ring*>(requests_.base() + plan.chains);
-  for (const int heap : heaps) heaps_.emplace_back(heap, kHeapBytes);
-  for (const std::int64_t pid : setup_.pids) {
-    const bool other = pid != static_cast<std::int64_t>(getpid());
-    pidfds_.emplace_back(other ? static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0)) : -1);
-  }
+  lines_ = reinterpret_cast<RankLine*>(base + parts.lines);
+  counters_ = reinterpret_cast<Counters*>(base + parts.counters);
+  places_ = reinterpret_cast<std::atomic<std::int64_t>*>(base + parts.places);
+  ready_ = reinterpret_cast<std::atomic<bool>*>(base + parts.ready);
+  rings_ = reinterpret_cast<Ring*>(base + parts.rings);
+  chains_ = reinterpret_cast<Ring*>(base + parts.chains);
+  news_ = reinterpret_cast<std::atomic<std::uint32_t>*>(base + parts.view);
+  board_ = {base + parts.view + kNewsBytes, first_view(), setup_.rank, setup_.replicas};
 }
 
 Group::Group(Setup setup, const Group& other)
     : setup_(std::move(setup)), requests_(other.requests_), heaps_(other.heaps_), lines_(other.lines_),
       counters_(other.counters_), places_(other.places_), ready_(other.ready_), rings_(other.rings_),
-      chains_(other.chains_) {}
+      chains_(other.chains_), news_(other.news_), board_(other.board_, setup_.rank) {}
 
 int Group::place_of(const std::vector<int>& ranks) const {
   const auto found = std::find(ranks.begin(), ranks.end(), setup_.rank);
@@ -77,8 +93,9 @@ int Group::place_of(const std::vector<int>& ranks) const {
 
 std::int64_t Group::queued(int server) const {
   std::uint64_t bytes = 0;
+  const View now = view();
   for (int shard = 0; shard < shards(); ++shard) {
-    if (owner(shard) != server) continue;  // its rings hold nothing, maybe not even memory
+    if (now.owner(shard) != server) continue;  // its rings hold nothing, maybe not even memory
     for (int client = 0; client < clients(); ++client) {
       const Ring& ring = requests(server, shard, client);
       const std::uint64_t done = ring.tail.load(std::memory_order_acquire);
@@ -88,30 +105,11 @@ std::int64_t Group::queued(int server) const {
   return static_cast<std::int64_t>(bytes);
 }
 
-int Group::owner(int shard) const {
-  for (int step = 0; step < servers(); ++step) {
-    const int server = (shard + step) % servers();
-    if (lives(rank_of(server))) return ready(shard, server).load(std::memory_order_acquire) ? server : -1;
-  }
-  return -1;
-}
-
-void Group::look() {
-  std::vector<pollfd> all;
-  for (const shm::Descriptor& fd : pidfds_) all.push_back({fd.get(), POLLIN, 0});  // poll skips negative ones
-  if (::poll(all.data(), all.size(), 0) <= 0) return;
-  bool news = false;
-  for (std::size_t rank = 0; rank < all.size(); ++rank) {
-    shm::Fate alive = shm::Fate::Alive;
-    if (all[rank].revents != 0) news |= lines_[rank].fate.compare_exchange_strong(alive, shm::Fate::Lost);
-  }
-  if (news) wake_all();
-}
-
 void Group::wake_all() {
   for (int rank = 0; rank < setup_.size; ++rank) {
     shm::ring(lines_[rank].server);
     shm::ring(lines_[rank].client);
+    shm::ring(lines_[rank].courier);
   }
 }
 
@@ -121,8 +119,6 @@ bool Group::clients_closed() const {
   return std::all_of(setup_.clients.begin(), setup_.clients.end(),
                      [&](int rank) { return !lives(rank) || lines_[rank].closing.load(std::memory_order_acquire); });
 }
-
-void Group::leave() const { lines_[setup_.rank].fate.store(shm::Fate::Left, std::memory_order_seq_cst); }
 
 std::string Group::name(int server) const {
   return "rank " + std::to_string(rank_of(server)) + " (server " + std::to_string(server) + ")";

@@ -10,7 +10,8 @@ constexpr std::size_t kStateBytes = kPieceElements * 4;
 
 }  // namespace
 
-Handover::Handover(const Shard& shard, int number, int to) : shard_(shard), number_(number), to_(to) {
+Handover::Handover(const Shard& shard, int number, int to, std::uint32_t term)
+    : shard_(shard), number_(number), to_(to), term_(term) {
   BytesOut out;
   shard.save(out);
   state_ = out.bytes();
@@ -22,6 +23,7 @@ Record* Handover::begin(Outlet& outlet, Kind kind, std::int64_t payload) {
   if (record == nullptr) return nullptr;
   record->kind = kind;
   record->shard = static_cast<std::uint16_t>(number_);
+  record->term = term_;
   moved_ = true;
   return record;
 }

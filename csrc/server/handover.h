@@ -11,7 +11,8 @@ namespace pyccl::server {
 
 class Handover {
  public:
-  Handover(const Shard& shard, int number, int to);
+  /// `term`: of the view by which the copy is made.
+  Handover(const Shard& shard, int number, int to, std::uint32_t term);
 
   int to() const { return to_; }
   /// Sends what there is room for; true once all has been.
@@ -23,6 +24,7 @@ class Handover {
 
   const Shard& shard_;
   int number_, to_;
+  std::uint32_t term_;
   std::vector<char> state_;
   std::size_t sent_ = 0;
   std::vector<int> tables_;

@@ -18,6 +18,8 @@ class Outlet {
   Record* reserve(std::uint32_t bytes) { return again_.empty() ? writer_.reserve(bytes) : nullptr; }
   void publish(const Record& record) { writer_.publish(record); }
   Record* reap() { return writer_.reap(); }
+  /// Whether the reader has done all that was sent, and nothing waits to be sent.
+  bool idle() const { return again_.empty() && writer_.idle(); }
 
   /// Sends a copy of a record now or, if there is no room, later.
   void send(const Record& record) {

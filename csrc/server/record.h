@@ -20,11 +20,14 @@ enum class Kind : std::uint8_t {
   PullRows,  // ids; the rows are written behind them
   Export,    // rows with all that belongs to them, from place `version` on, `count` at most, are written into the
              // payload; how many into `piece`, the next place into `log`
-  Leave,     // the client has finished, or is gone
-  State,     // a part of a shard's state, for a new replica; Loads with no number follow, then Ready
+  Read,   // a piece of a column of a dense table, for who cannot read it himself: written into the payload, how often
+          // it was updated into `version`
+  Leave,  // the client has finished, or is gone
+  State,  // a part of a shard's state, for a new replica; Loads with no number follow, then Ready
   Ready,
 };
 
+/// Moved: the shard has another owner, of whom the client has not heard yet.
 enum class Status : std::uint8_t { Done, Moved, Refused };
 
 /// Elements of a dense table that are sent and applied at once.
@@ -45,6 +48,7 @@ struct alignas(64) Record {
   kernels::Codec wire = kernels::Codec::Float32;  // of the gradient in the payload
   std::uint8_t column = 0;                        // of a Load
   policy::Fate fate = policy::Fate::Applied;      // of a gradient, in the answer
+  std::uint32_t term = 0;                         // of the view by which the sender went
   std::int64_t version = 0;  // of Begin: the one that is read; of a gradient: its staleness; of a Load: its steps
 
   char* payload() { return reinterpret_cast<char*>(this + 1); }
@@ -60,7 +64,7 @@ struct Contributor {
 };
 
 /// Whether a request changes nothing.
-inline bool reads(Kind kind) { return kind == Kind::PullRows || kind == Kind::Export; }
+inline bool reads(Kind kind) { return kind == Kind::PullRows || kind == Kind::Export || kind == Kind::Read; }
 
 inline std::int64_t payload_room(const Record& record) {
   return static_cast<std::int64_t>(record.bytes) - static_cast<std::int64_t>(sizeof(Record));

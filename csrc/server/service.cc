@@ -1,14 +1,14 @@
 #include "server/service.h"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "engine/deadline.h"
 #include "server/crash.h"
+#include "server/own_thread.h"
 
 namespace pyccl::server {
 namespace {
@@ -17,7 +17,8 @@ constexpr double kLook = 0.05;  // seconds between two questions to the kernel w
 
 }  // namespace
 
-Service::Service(std::shared_ptr<Group> group) : group_(std::move(group)), me_(group_->own_server()) {
+Service::Service(std::shared_ptr<Group> group, std::shared_ptr<Courier> courier)
+    : group_(std::move(group)), courier_(std::move(courier)), me_(group_->own_server()) {
   if (me_ < 0) throw std::invalid_argument("this rank is not among the servers");
   const auto servers = static_cast<std::size_t>(group_->servers());
   for (int number = 0; number < group_->shards(); ++number) {
@@ -37,10 +38,10 @@ Service::Service(std::shared_ptr<Group> group) : group_(std::move(group)), me_(g
   links_.assign(servers, -1);
   acknowledged_.assign(servers, 0);
   dead_.assign(servers, false);
+  view_ = group_->first();
   rung_.assign(static_cast<std::size_t>(group_->clients()) + servers, false);
   for (int number = 0; number < group_->shards(); ++number) {
-    const std::vector<int> holders = line(number);
-    heads_.push_back(holders.front());
+    const std::vector<int>& holders = view_.line(number);
     in_line_.push_back(std::find(holders.begin(), holders.end(), me_) != holders.end());
     const auto mine = std::find(holders.begin(), holders.end(), me_);
     if (mine == holders.end()) continue;
@@ -64,12 +65,7 @@ void Service::define(int number, Make make) {
 }
 
 void Service::start() {
-  // Signals are for the threads of the program.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = own_thread([this] { run(); });
 }
 
 void Service::stop() {
@@ -130,7 +126,7 @@ void Service::fail(const std::string& why) {
   const std::lock_guard lock(failure_mutex_);
   failure_ = why;
   failed_ = true;
-  group_->line(group_->rank()).fate = shm::Fate::Lost;
+  group_->end(shm::Fate::Lost);
   group_->wake_all();
 }
 
@@ -141,6 +137,7 @@ bool Service::help() {
   try {
     if (begun - looked_ > kLook) {
       looked_ = begun;
+      stray_ = true;
       group_->look();
     }
     if (!turn()) return false;
@@ -163,14 +160,15 @@ bool Service::turn() {
   moved |= hand_over();
   for (int client = 0; client < group_->clients(); ++client) {
     moved |= serve(client);
-    if (!group_->lives(group_->client_rank(client))) bury(client);
+    if (!view_.lives(group_->client_rank(client))) bury(client);
   }
+  if (stray_) moved |= send_back();
   moved |= settle();
   for (std::size_t i = 0; i < rung_.size(); ++i) {
     if (!rung_[i]) continue;
     rung_[i] = false;
     const int index = static_cast<int>(i), clients = group_->clients();
-    if (index < clients) shm::ring(group_->line(group_->client_rank(index)).client);
+    if (index < clients) group_->wake_client(group_->client_rank(index));
     else group_->knock(group_->rank_of(index - clients));
   }
   return moved;

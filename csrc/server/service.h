@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/courier.h"
 #include "server/group.h"
 #include "server/handover.h"
 #include "server/outlet.h"
@@ -20,7 +21,8 @@ namespace pyccl::server {
 
 class Service {
  public:
-  explicit Service(std::shared_ptr<Group> group);
+  /// `courier` is null where all ranks are on one node.
+  explicit Service(std::shared_ptr<Group> group, std::shared_ptr<Courier> courier = nullptr);
   ~Service();
 
   /// A table that every shard has a part of, or none: `make` returns a shard's, empty, null if it has none.
@@ -59,12 +61,14 @@ class Service {
   }
   bool serve(int client);
   bool take(int number, int client, Record& record);
+  bool send_back();
   bool gather(int shard, const Record& head);
   void bury(int client);
   bool commit(Record& record);
 
   // What replicas hear.
   void look();
+  void follow_view();
   void link();
   bool hand_over();
   bool follow(Reader& predecessor, std::size_t server);
@@ -76,12 +80,11 @@ class Service {
   bool owns(int shard) const;
   bool stands_still(int shard) const { return handovers_[static_cast<std::size_t>(shard)] != nullptr; }
   bool caught_up();
-  /// The servers that are to hold the shard, its owner first.
-  std::vector<int> line(int shard) const;
   void publish(int shard, const Record& record);
   std::uint64_t safe(int shard) const;
 
   std::shared_ptr<Group> group_;
+  std::shared_ptr<Courier> courier_;
   int me_;
   std::vector<std::pair<int, Make>> definitions_;
   std::vector<std::unique_ptr<Shard>> shards_;  // null where this server has no copy
@@ -93,8 +96,10 @@ class Service {
   std::vector<std::unique_ptr<Handover>> handovers_;
   std::vector<std::deque<std::string>> put_by_;  // changes that have come meanwhile
   std::vector<std::vector<char>> states_;        // that come for a copy of this server's own, by shard
+  View view_;                                    // by which this server goes
+  std::uint32_t news_ = 0;                       // that it has heard
+  bool stray_ = false;                           // whether to look for requests that came to the wrong server
   std::vector<bool> in_line_;  // whether this server is to have a copy, by shard: rings of others are empty
-  std::vector<int> heads_;     // by shard: who is the first of its line
   std::vector<bool> dead_;     // servers
   std::vector<bool> rung_;     // whose bell to ring after this turn: clients, then servers
   std::vector<Record> scratch_;

@@ -10,19 +10,7 @@
 
 namespace pyccl::server {
 
-std::vector<int> Service::line(int shard) const {
-  std::vector<int> holders;
-  const auto most = static_cast<std::size_t>(group_->replicas()) + 1;
-  for (int step = 0; step < group_->servers() && holders.size() < most; ++step) {
-    const int server = (shard + step) % group_->servers();
-    if (!dead_[static_cast<std::size_t>(server)]) holders.push_back(server);
-  }
-  return holders;
-}
-
-bool Service::owns(int shard) const {
-  return heads_[static_cast<std::size_t>(shard)] == me_ && group_->ready(shard, me_);
-}
+bool Service::owns(int shard) const { return view_.owner(shard) == me_ && group_->ready(shard, me_); }
 
 /// Whether everything that dead servers have passed on has been applied.
 bool Service::caught_up() {
@@ -32,30 +20,13 @@ bool Service::caught_up() {
   return true;
 }
 
-/// Notices who is gone since the last turn: all decisions of a turn follow from what it has seen at its beginning.
+/// All decisions of a turn follow from the view at its beginning.
 void Service::look() {
-  std::vector<std::string> records;
-  bool news = false;
-  for (std::size_t server = 0; server < dead_.size(); ++server) {
-    if (dead_[server] || group_->lives(group_->rank_of(static_cast<int>(server)))) continue;
-    dead_[server] = news = true;
-    if (outlets_.empty()) continue;
-    for (int number = 0; number < group_->shards(); ++number) {
-      for (std::string& record : outlet(static_cast<int>(server), number).recover())
-        records.push_back(std::move(record));
-    }
+  if (const std::uint32_t news = group_->news(); news != news_) {
+    news_ = news;
+    group_->lead();
   }
-  if (news) {
-    if (lost_since_ < 0) lost_since_ = monotonic_seconds();
-    pass(Point::Succeeding);
-    link();
-    // What a dead server has not acknowledged goes to whoever has taken its place; who has it knows it by its number.
-    for (std::string& bytes : records) {
-      const auto* record = reinterpret_cast<const Record*>(bytes.data());
-      const int next = linked(record->shard);
-      if (next >= 0 && record->log > 0) outlet(next, record->shard).send_again(std::move(bytes));
-    }
-  }
+  if (group_->term() != view_.term) follow_view();
   const bool copying = std::any_of(handovers_.begin(), handovers_.end(), [](const auto& h) { return h != nullptr; });
   if (lost_since_ < 0 || copying || !caught_up()) return;
   Counters& mine = group_->counters(me_);
@@ -64,13 +35,42 @@ void Service::look() {
   lost_since_ = -1;
 }
 
+/// What is new in the view: who is gone, and who takes their places.
+void Service::follow_view() {
+  view_ = group_->view();
+  stray_ = true;
+  group_->counters(me_).term = static_cast<std::int64_t>(view_.term);
+  std::vector<std::string> records;
+  bool news = false;
+  if (courier_) courier_->bury(view_);
+  for (std::size_t server = 0; server < dead_.size(); ++server) {
+    if (dead_[server] || view_.lives(group_->rank_of(static_cast<int>(server)))) continue;
+    dead_[server] = news = true;
+    if (outlets_.empty()) continue;
+    for (int number = 0; number < group_->shards(); ++number) {
+      for (std::string& record : outlet(static_cast<int>(server), number).recover())
+        records.push_back(std::move(record));
+    }
+  }
+  if (!news) return;
+  if (lost_since_ < 0) lost_since_ = 1e-9 * static_cast<double>(view_.noticed);
+  pass(Point::Succeeding);
+  link();
+  // What a dead server has not acknowledged goes to whoever has taken its place; who has it knows it by its number.
+  for (std::string& bytes : records) {
+    auto* record = reinterpret_cast<Record*>(bytes.data());
+    const int next = linked(record->shard);
+    record->term = view_.term;
+    if (next >= 0 && record->log > 0) outlet(next, record->shard).send_again(std::move(bytes));
+  }
+}
+
 /// To whom changes go from now on. A server that is new in a shard's line gets a copy first.
 void Service::link() {
   for (int number = 0; number < group_->shards(); ++number) {
     const auto i = static_cast<std::size_t>(number);
-    const std::vector<int> holders = line(number);
+    const std::vector<int>& holders = view_.line(number);
     const auto mine = std::find(holders.begin(), holders.end(), me_);
-    heads_[i] = holders.front();
     in_line_[i] = mine != holders.end();
     if (!shards_[i] || !group_->ready(number, me_)) continue;
     const int next = mine == holders.end() || mine + 1 == holders.end() ? -1 : mine[1];
@@ -78,7 +78,7 @@ void Service::link() {
     if (next == links_[i]) continue;
     links_[i] = next >= 0 && group_->ready(number, next) ? next : -1;
     if (next >= 0 && links_[i] < 0 && !handovers_[i])
-      handovers_[i] = std::make_unique<Handover>(*shards_[i], number, next);
+      handovers_[i] = std::make_unique<Handover>(*shards_[i], number, next, view_.term);
   }
 }
 
@@ -119,6 +119,7 @@ bool Service::follow(Reader& predecessor, std::size_t server) {
   while (Record* record = predecessor.peek()) {
     const int number = record->shard;
     if (number >= group_->shards()) throw std::runtime_error("a record of no shard");
+    if (record->term > view_.term) break;  // the next turn knows that view
     if (record->log == 0) {
       if (!dead_[server]) adopt(*record);
     } else if (group_->ready(number, me_)) {
@@ -140,8 +141,10 @@ bool Service::follow(Reader& predecessor, std::size_t server) {
 
 void Service::replicate(Record& record) {
   const int number = record.shard, next = linked(number);
+  if (!shard(number).follows(record)) throw std::runtime_error("a replica is told of a change that cannot be one");
   pass(Point::Received);
   if (next >= 0) {
+    record.term = view_.term;
     outlet(next, number).send(record);
     rung_[static_cast<std::size_t>(group_->clients() + next)] = true;
   }
@@ -161,6 +164,7 @@ void Service::adopt(const Record& record) {
       put_by_[i].clear();
       states_[i].clear();
     }
+    if (record.count < 0 || record.count > payload_room(record)) throw std::runtime_error("a copy's part is damaged");
     states_[i].insert(states_[i].end(), record.payload(), record.payload() + record.count);
     if (!record.last()) return;
     shards_[i] = std::make_unique<Shard>(group_->clients());
@@ -171,8 +175,10 @@ void Service::adopt(const Record& record) {
     shards_[i]->restore(in);
     states_[i] = {};
   } else if (record.kind == Kind::Load) {
-    shard(number).table(record.table)->storage().load(record);
-  } else if (record.kind == Kind::Ready) {
+    Table* const table = shards_[i] ? shard(number).table(record.table) : nullptr;
+    if (table == nullptr || !table->storage().accepts(record)) throw std::runtime_error("a copy's part is damaged");
+    table->storage().load(record);
+  } else if (record.kind == Kind::Ready && shards_[i]) {
     links_[i] = -1;
     acknowledged_[i] = shard(number).log();
     group_->ready(number, me_) = true;

@@ -27,6 +27,7 @@ bool Service::commit(Record& record) {
   shard(number).apply(record);
   pass(Point::Applied);
   copy->log = record.log;
+  copy->term = view_.term;
   publish(number, *copy);
   pass(Point::PassedOn);
   return true;
@@ -49,12 +50,12 @@ bool Service::serve(int client) {
 bool Service::take(int number, int client, Record& record) {
   Reader& reader = asked(number, client);
   Counters& mine = group_->counters(me_);
-  if (record.shard != number || record.client != client || group_->owner(number) != me_) {
+  if (record.shard != number || record.client != client) {
     record.status = Status::Refused;
     reader.take(0, 0);
     return true;
   }
-  if (!owns(number) || !caught_up()) return false;
+  if (record.term > view_.term || !caught_up()) return false;
   Shard& here = shard(number);
   if (record.sequence <= here.done(client) && !reads(record.kind)) {
     // Who has gone may have left requests that came after its end was noted.
@@ -63,8 +64,11 @@ bool Service::take(int number, int client, Record& record) {
     reader.take(number, here.log());
     return true;
   }
-  if (record.sequence != here.done(client) + (reads(record.kind) ? 0 : 1) || !here.accepts(record)) {
-    record.status = Status::Refused;
+  const std::uint64_t due = here.done(client) + (reads(record.kind) ? 0 : 1);
+  if (record.sequence != due || !here.accepts(record)) {
+    // Behind one that was sent back: so is this, and both come again.
+    const bool behind = record.sequence > due && record.term < view_.term;
+    record.status = behind ? Status::Moved : Status::Refused;
     reader.take(0, 0);
     return true;
   }
@@ -86,6 +90,26 @@ bool Service::take(int number, int client, Record& record) {
   return true;
 }
 
+/// Requests of shards that others own now, by clients who go by an older view: they are to ask those. A view names as
+/// owners only who holds a copy, so nobody has asked this server for any other shard.
+bool Service::send_back() {
+  stray_ = false;
+  bool moved = false;
+  for (int number = 0; number < group_->shards(); ++number) {
+    if (view_.owner(number) == me_ || !shards_[static_cast<std::size_t>(number)]) continue;
+    for (int client = 0; client < group_->clients(); ++client) {
+      Reader& reader = asked(number, client);
+      for (Record* record = reader.peek(); record != nullptr && record->term <= view_.term; record = reader.peek()) {
+        record->status = Status::Moved;
+        reader.take(0, 0);
+        group_->counters(me_).moved.fetch_add(1, std::memory_order_relaxed);
+        moved = true;
+      }
+    }
+  }
+  return moved;
+}
+
 /// Applies a piece's mean once all clients have sent theirs, in the order of their ranks.
 bool Service::gather(int number, const Record& head) {
   if (stands_still(number)) return false;
@@ -95,8 +119,9 @@ bool Service::gather(int number, const Record& head) {
   const std::vector<int> clients = here.active();
   for (const int client : clients) {
     Record* piece = asked(number, client).peek();
-    if (piece == nullptr || piece->kind != Kind::Push || piece->shard != number || piece->table != head.table ||
-        piece->piece != head.piece || piece->sequence != here.done(client) + 1 || !here.accepts(*piece))
+    if (piece == nullptr || piece->term > view_.term || piece->kind != Kind::Push || piece->shard != number ||
+        piece->table != head.table || piece->piece != head.piece || piece->sequence != here.done(client) + 1 ||
+        !here.accepts(*piece))
       return false;
     pieces.push_back(piece);
   }
@@ -118,6 +143,7 @@ bool Service::gather(int number, const Record& head) {
   step->bytes = bytes;
   step->kind = Kind::Step;
   step->wire = kernels::Codec::Float32;
+  step->term = view_.term;
   step->client = static_cast<std::int32_t>(clients.size());
   for (std::size_t i = 0; i < clients.size(); ++i) {
     const Contributor one{pieces[i]->sequence, clients[i]};

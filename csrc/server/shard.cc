@@ -4,6 +4,15 @@
 #include <cstring>
 
 namespace pyccl::server {
+namespace {
+
+std::vector<Contributor> contributors(const Record& step) {
+  std::vector<Contributor> all(static_cast<std::size_t>(step.client));
+  std::memcpy(all.data(), step.payload(), all.size() * sizeof(Contributor));
+  return all;
+}
+
+}  // namespace
 
 Table* Shard::table(int number) const {
   const auto found = tables_.find(number);
@@ -25,6 +34,21 @@ bool Shard::accepts(const Record& record) const {
   const Table* found = table(record.table);
   if (found == nullptr) return false;
   return record.kind == Kind::Begin || found->storage().accepts(record);
+}
+
+bool Shard::follows(const Record& change) const {
+  if (change.kind != Kind::Step) return !reads(change.kind) && accepts(change);
+  const Table* found = table(change.table);
+  const std::int64_t named = std::int64_t{change.client} * static_cast<std::int64_t>(sizeof(Contributor));
+  if (found == nullptr || change.client < 1 || change.client > std::ssize(gone_) || change.count < 0 ||
+      named + 4 * std::int64_t{change.count} > payload_room(change))
+    return false;
+  for (const Contributor& one : contributors(change)) {
+    if (one.client < 0 || one.client >= std::ssize(gone_)) return false;
+  }
+  Record piece = change;
+  piece.kind = Kind::Push;
+  return averaged(piece) && found->storage().accepts(piece);
 }
 
 bool Shard::averaged(const Record& record) const {
@@ -68,15 +92,13 @@ void Shard::apply(Record& record) {
 }
 
 void Shard::step(const Record& record) {
-  std::vector<Contributor> contributors(static_cast<std::size_t>(record.client));
-  const std::size_t bytes = contributors.size() * sizeof(Contributor);
-  std::memcpy(contributors.data(), record.payload(), bytes);
   std::vector<int> clients;
-  for (const Contributor& c : contributors) {
+  const std::vector<Contributor> all = contributors(record);
+  for (const Contributor& c : all) {
     clients.push_back(static_cast<int>(c.client));
     done_[static_cast<std::size_t>(c.client)] = c.sequence;
   }
-  table(record.table)->push_mean(record, record.payload() + bytes, clients);
+  table(record.table)->push_mean(record, record.payload() + all.size() * sizeof(Contributor), clients);
 }
 
 void Shard::save(BytesOut& out) const {

@@ -29,6 +29,8 @@ class Shard {
 
   /// Whether a record of a client means something here.
   bool accepts(const Record& record) const;
+  /// Whether a change that a replica hears of means something here.
+  bool follows(const Record& change) const;
   /// Whether its turn has come. For the owner alone: it asks the rules.
   bool ready(const Record& record);
   /// Whether it is a piece of a gradient whose mean with all others' is applied.

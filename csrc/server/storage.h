@@ -29,7 +29,7 @@ class Storage {
   virtual void tick() {}
   /// Overwrites what a Load brings.
   virtual void load(const Record& record) = 0;
-  /// Writes what a PullRows or an Export asks for into its payload.
+  /// Writes what a PullRows, a Read or an Export asks for into its payload.
   virtual void read(Record& request) = 0;
   /// Whether a record's payload fits this table.
   virtual bool accepts(const Record& record) const = 0;

@@ -98,8 +98,6 @@ def run(world: World, options: Options) -> int:
 
 def run_ps(world: World, options: Options) -> int:
     """Time the parameter server."""
-    if world.nodes > 1:
-        raise UsageError("a parameter server needs all ranks on one node")
     environment = describe(world)
     world.say(table.title(environment))
     figures = run_server(world, options.sizes, options.rows, options.iters)

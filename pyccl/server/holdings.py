@@ -21,7 +21,6 @@ class Holdings(Lifetime):
     """What can be asked of a parameter server beside its parameters."""
 
     _servers: tuple[int, ...]
-    _size: int
     _placement: Placement
     _tables: dict[str, DenseTable | SparseTable]
     _numbers: dict[str, int]
@@ -64,8 +63,9 @@ class Holdings(Lifetime):
         list of dict
             Per server: its ``rank``, whether it is ``alive``, ``requests``, their ``bytes``, gradients ``applied`` and
             ``dropped``, the sum of their ``staleness``, bytes ``queued`` now, ``busy`` seconds, records ``forwarded``
-            to replicas, ``duplicates`` after a failover, ``failovers`` seen, seconds of the last ``recovery``, and
-            shards ``adopted`` from others.
+            to replicas, ``duplicates`` after a failover, ``failovers`` seen, seconds of the last ``recovery``,
+            shards ``adopted`` from others, the ``term`` of the view that it goes by, and requests that it has sent back
+            because another server owns their shard (``moved``).
         """
         self._check_open()
         return [
@@ -76,7 +76,7 @@ class Holdings(Lifetime):
     def view(self) -> View:
         """Return who lives, who leads, and who has which shard, with the number of this membership."""
         self._check_open()
-        return view_of(self._endpoint, self._size, self._servers)
+        return view_of(self._endpoint, self._servers)
 
     def balance(self) -> npt.NDArray[np.int64]:
         """Return how many elements of dense tables each shard has."""

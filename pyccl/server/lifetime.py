@@ -6,19 +6,15 @@ import atexit
 import os
 import time
 import weakref
-from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TypeVar
 
-import numpy as np
-
 from pyccl import _core
-from pyccl.communicator import Communicator
+from pyccl.bootstrap import Bootstrap
 from pyccl.errors import CommError, Error, Timeout
-from pyccl.server.agreement import exchange
 
-__all__ = ["Lifetime", "connect"]
+__all__ = ["Lifetime"]
 
 T = TypeVar("T", bound="Lifetime")
 PATIENCE = 5.0  # seconds that the interpreter's end waits for the servers
@@ -26,41 +22,11 @@ _PAUSE = 0.002
 _open: weakref.WeakSet[Lifetime] = weakref.WeakSet()
 
 
-def connect(
-    comm: Communicator, servers: Sequence[int], clients: Sequence[int], replicas: int, timeout: float
-) -> _core.ServerEndpoint:
-    """Map the memory that all share. Collective."""
-    first = comm.rank == servers[0]
-    requests = _core.ServerMemory.requests(comm.size, len(servers), len(clients), replicas) if first else None
-    heap = _core.ServerMemory.heap() if comm.rank in servers else None
-    fds = [-1 if memory is None else memory.fd for memory in (requests, heap)]
-    told = exchange(comm, np.array([os.getpid(), *fds], np.int64)).tolist()
-    membership = comm._membership
-    endpoint = _core.ServerEndpoint(
-        rank=comm.rank,
-        size=comm.size,
-        servers=servers,
-        clients=clients,
-        replicas=replicas,
-        pids=[pid for pid, _, _ in told],
-        crowded=membership.crowded,
-        spin=membership.spin,
-        yields=membership.yields,
-        requests=(told[servers[0]][0], told[servers[0]][1]),
-        heaps=[(told[rank][0], told[rank][2]) for rank in servers],
-        timeout=timeout,
-    )
-    comm.barrier()  # all have mapped it
-    for memory in (requests, heap):
-        if memory is not None:
-            memory.close()
-    return endpoint
-
-
 class Lifetime:
     """What a parameter server does when it ends."""
 
     _endpoint: _core.ServerEndpoint
+    _apart: Bootstrap | None
     _rank: int
     _works = False  # whether this rank is a worker
     _timeout: float
@@ -107,7 +73,8 @@ class Lifetime:
                     self._endpoint.close_client()
             self._await_workers(patience)
         finally:
-            self._endpoint.stop()
+            if self._endpoint.stop(min(patience, PATIENCE)) and self._apart is not None:
+                self._apart.close()  # else a message that nobody took could meet the next user of MPI's number
 
     def _await_workers(self, patience: float) -> None:
         end = time.monotonic() + patience

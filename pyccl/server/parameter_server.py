@@ -15,9 +15,9 @@ from pyccl.errors import ConfigError
 from pyccl.initializers import int64_ids
 from pyccl.policy import Async, Policy
 from pyccl.server.agreement import agree
+from pyccl.server.connecting import connect
 from pyccl.server.holdings import Holdings
-from pyccl.server.lifetime import connect
-from pyccl.server.placement import Placement, server_ranks
+from pyccl.server.placement import Placement, check_room, server_ranks, spread
 from pyccl.server.tables import Compensation, DenseTable, RowRules, SparseTable, dense_table, finite, sparse_table
 from pyccl.server.work import ServerWork
 
@@ -30,7 +30,7 @@ class ParameterServer(Holdings):
     Parameters
     ----------
     comm : Communicator
-        All of one node. It is used while tables are made; pulls and pushes go past it and survive it.
+        It is used while tables are made; pulls and pushes go past it and survive it.
     servers : "colocated", int or iterable of int, default "colocated"
         A shard on every rank; that many dedicated servers, the last ranks; or these ranks.
     consistency : Policy, default Async()
@@ -65,22 +65,21 @@ class ParameterServer(Holdings):
         self._policy = Async() if consistency is None else consistency
         if not isinstance(self._policy, Policy):
             raise TypeError(f"consistency must be a policy such as pyccl.SSP(3), got {consistency!r}")
-        self._servers = server_ranks(servers, comm.size)
+        self._servers = spread(server_ranks(servers, comm.size), comm.nodes)
         copies = integer(replicas, "replicas", 0, 1 << 16)
         if copies >= len(self._servers):
             raise ConfigError(f"{copies} replicas and their owner need {copies + 1} servers, got {len(self._servers)}")
-        if len(set(comm.nodes)) > 1:
-            raise ConfigError("a parameter server needs all ranks on one node")
         agree(comm, "ParameterServer", f"servers={self._servers}, consistency={self._policy!r}, replicas={copies}")
         everywhere = len(self._servers) == comm.size
         self._workers = tuple(r for r in range(comm.size) if everywhere or r not in self._servers)
-        self._comm, self._rank, self._size, self._timeout = comm, comm.rank, comm.size, comm._timeout
+        check_room(len(self._servers), len(self._workers), copies)
+        self._comm, self._rank, self._timeout = comm, comm.rank, comm._timeout
         self._works = comm.rank in self._workers
         self._tables: dict[str, DenseTable | SparseTable] = {}
         self._numbers: dict[str, int] = {}
         self._bounds: dict[str, list[int]] = {}
         self._placement = Placement(len(self._servers))
-        self._endpoint = connect(comm, self._servers, self._workers, copies, self._timeout)
+        self._endpoint, self._apart = connect(comm, self._servers, self._workers, copies, self._timeout)
         self._begin()
 
     @property

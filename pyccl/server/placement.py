@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,12 @@ from pyccl.checks import integer
 from pyccl.collectives import chunk_range
 from pyccl.errors import ConfigError
 
-__all__ = ["Placement", "server_ranks"]
+__all__ = ["Placement", "check_room", "server_ranks", "spread"]
 
 # A table with less for each server lies on one server as a whole: a request costs more than its bytes then.
 _LEAST = 4096  # elements
+_RING = 512 << 10  # bytes of a queue of requests, which every server has from every client for every shard
+_ADDRESSES = 1 << 46  # bytes: half of what a process has
 
 
 def server_ranks(servers: str | int | Iterable[int], size: int) -> tuple[int, ...]:
@@ -69,3 +71,33 @@ class Placement:
             bounds = [0, *(chunk_range(count, servers, shard)[1] for shard in range(servers))]
         self.loads += np.diff(bounds)
         return bounds
+
+
+def spread(servers: Sequence[int], nodes: Sequence[int]) -> tuple[int, ...]:
+    """Return the servers in an order in which neighbours, who copy each other's shards, share no node if that can be.
+
+    Examples
+    --------
+    >>> spread([0, 1, 2, 3], nodes=[0, 0, 1, 1])
+    (0, 2, 1, 3)
+    """
+    waiting = [[rank for rank in servers if nodes[rank] == node] for node in sorted({nodes[rank] for rank in servers})]
+    order = []
+    while any(waiting):
+        order += [ranks.pop(0) for ranks in waiting if ranks]
+    return tuple(order)
+
+
+def check_room(servers: int, workers: int, replicas: int) -> None:
+    """Return if the queues of so many ranks have room in a process's addresses; memory they take only when used.
+
+    Raises
+    ------
+    ConfigError
+    """
+    room = servers * servers * (workers + (servers if replicas else 0)) * _RING
+    if room > _ADDRESSES:
+        raise ConfigError(
+            f"{servers} servers and {workers} workers need {room / 2**40:.0f} TiB of addresses for their requests, "
+            f"there are {_ADDRESSES >> 40}: take fewer servers, such as servers={max(1, workers // 16)}"
+        )

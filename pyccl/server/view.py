@@ -1,4 +1,4 @@
-"""Who lives, and who has which shard."""
+"""Who leads, who lives, and who has which shard."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ __all__ = ["View", "view_of"]
 
 
 class View(NamedTuple):
-    """The membership of a parameter server at one moment. Two ranks that see the same term see the same members.
+    """The membership of a parameter server, as its leader has published it. One term means one view on a node.
 
     Attributes
     ----------
     term : int
-        1, and one more for each rank that has died or has closed its parameter server.
+        1, and one more with every change: ranks that have died, or have closed their parameter server. Over several
+        nodes, one more than the ranks that are gone and the shards that are lost.
     leader : int
-        The lowest rank that lives; -1 when all have closed.
+        The rank that has published it, over several nodes one of those: the lowest one that lives and serves.
     living : tuple of int
         Ranks.
     owners : tuple of int
         By shard: the rank that serves it; -1 if it is lost.
     replicas : tuple of tuple of int
-        By shard: the ranks that hold whole copies of it, in the order in which they would take over.
+        By shard: the ranks that hold whole copies of it now, in the order in which they would take over.
     """
 
     term: int
@@ -34,20 +35,13 @@ class View(NamedTuple):
     replicas: tuple[tuple[int, ...], ...]
 
 
-def view_of(endpoint: _core.ServerEndpoint, size: int, servers: Sequence[int]) -> View:
-    """Return the view. Ranks leave and never come back, so what two readings agree on was so in between."""
-    living = _living(endpoint, size)
-    while (again := _living(endpoint, size)) != living:
-        living = again
-    owners, replicas = [], []
-    for shard in range(len(servers)):
-        circle = [(shard + step) % len(servers) for step in range(len(servers))]
-        holders = [servers[i] for i in circle if servers[i] in living and endpoint.holds(shard, i)]
-        owner = endpoint.owner(shard)
-        owners.append(servers[owner] if owner >= 0 else -1)
-        replicas.append(tuple(rank for rank in holders if rank != owners[-1]) if owner >= 0 else ())
-    return View(size - len(living) + 1, min(living, default=-1), living, tuple(owners), tuple(replicas))
-
-
-def _living(endpoint: _core.ServerEndpoint, size: int) -> tuple[int, ...]:
-    return tuple(rank for rank in range(size) if endpoint.lives(rank))
+def view_of(endpoint: _core.ServerEndpoint, servers: Sequence[int]) -> View:
+    """Return the view by which all servers and workers go."""
+    term, leader, living, lines = endpoint.view()
+    return View(
+        term,
+        leader,
+        tuple(living),
+        tuple(servers[line[0]] if line else -1 for line in lines),
+        tuple(tuple(servers[i] for i in line[1:] if endpoint.holds(shard, i)) for shard, line in enumerate(lines)),
+    )

@@ -1,4 +1,7 @@
-"""Runs a trial, strikes, and judges what is left: `python -m tests.server_nemesis.play FIRST COUNT` for many seeds."""
+"""Runs a trial, strikes, and judges what is left.
+
+`python -m tests.server_nemesis.play FIRST COUNT` does it for many seeds, `... FIRST COUNT mpi NODE_SIZE` over nodes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +75,7 @@ def _under_mpi(trial: Trial, folder: str) -> list[str]:
         run = mpi.mpirun(
             ["-m", "pyccl.launch", "-m", "tests.server_nemesis.worker", folder],
             trial.size, flags=flags, timeout=DEADLINE, check=False,
+            env={"PYCCL_NODE_SIZE": str(trial.node_size)} if trial.node_size else {},
         )  # fmt: skip
     finally:
         done.set()
@@ -183,17 +188,18 @@ def once(trial: Trial, value: float, alone: bool) -> bool:
     return value == AMOUNT
 
 
-def main(first: int, count: int, launcher: str = "none") -> int:
+def main(first: int, count: int, launcher: str = "none", node_size: int = 0) -> int:
     bad = 0
     for seed in range(first, first + count):
         begun = time.monotonic()
-        wrong = play(draw(seed), launcher)
+        trial = replace(draw(seed), node_size=node_size)
+        wrong = play(trial, launcher)
         if wrong:
             bad += 1
-            print(draw(seed).dump(), *wrong[:6], sep="\n  ", flush=True)
+            print(trial.dump(), *wrong[:6], sep="\n  ", flush=True)
     print(f"{count} trials, {bad} bad, the last took {time.monotonic() - begun:.1f} s")
     return bad
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]) > 0)
+    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:4], *map(int, sys.argv[4:])) > 0)

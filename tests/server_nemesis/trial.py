@@ -35,6 +35,7 @@ class Trial:
     steps: int
     window: int  # pushes in flight
     faults: list[Fault]
+    node_size: int = 0  # ranks of a pretended node; 0: one node
 
     @property
     def workers(self) -> list[int]:
