@@ -123,3 +123,29 @@ def test_without_replicas_its_shards_are_named(point: str) -> None:
         assert all(line.startswith("ServerLost|shard(s) 0 of 2") for line in lost), lost
         assert all(float(line.split("|")[2]) < LONGEST for line in lost), lost
         assert whole == "True"
+
+
+def test_a_copy_that_is_never_finished_holds_nobody_up_at_the_end() -> None:
+    """Both servers that had shard 0 die, the second while it makes a third copy: that shard is lost, no more."""
+    ended = run(
+        """
+        from pyccl import _core
+        comm = start(timeout=8.0)
+        ps = pyccl.ParameterServer(comm, servers=[0, 1, 2], replicas=1)
+        ps.table("w", init=np.zeros(1_200_000, np.float32), optimizer=pyccl.optim.SGD(1.0))
+        if rank < 2:
+            _core.ServerEndpoint.crash_at(*[("applied", 30), ("handing over", 1)][rank])
+        if rank < 3:
+            with ps.serve():
+                pass
+        else:
+            print(outcome(lambda: [ps.push("w", np.ones(1_200_000, np.float32)) for _ in range(100)]))
+            ps.finish()
+        ps.close()
+        os._exit(0)
+        """,
+        5,
+    )
+    assert [one.returncode for one in ended] == [KILLED, KILLED, 0, 0, 0], ended
+    for worker in (3, 4):
+        assert ended[worker].stdout.startswith("ServerLost|shard(s) 0"), ended

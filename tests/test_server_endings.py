@@ -182,3 +182,23 @@ def test_ctrl_c_ends_every_wait(wait: str) -> None:
     assert ended[0].stdout.startswith("KeyboardInterrupt"), ended
     assert float(ended[0].stdout.split("|")[2]) < 1.2, ended
     assert ended[1].stdout == "well\n"
+
+
+def test_servers_that_close_one_after_the_other_copy_nothing() -> None:
+    ended = run(
+        begin()
+        + """
+        ps.table("large", init=np.zeros(1_000_000, np.float32), optimizer=pyccl.optim.SGD(1.0))
+        ps.finish()
+        ps._endpoint.leave()
+        ps._endpoint.close_client()
+        while not ps._endpoint.finished():
+            time.sleep(1e-3)
+        time.sleep(0.3 * rank)
+        ps.close()
+        print([ps._endpoint.counters(server)["adopted"] for server in range(4)])
+        """,
+        4,
+    )
+    assert [one.returncode for one in ended] == [0] * 4, ended
+    assert [one.stdout for one in ended] == [f"[0, 0, 0, 0] {list(range(rank, 4))}\n" for rank in range(4)], ended

@@ -203,15 +203,15 @@ bool Service::settle() {
   return moved;
 }
 
+/// A shard that is lost is nobody's to end: its workers do not take their leave, and half a copy may lie in the rings.
 bool Service::finished() {
   if (!group_->clients_closed()) return false;
   const std::lock_guard lock(mutex_);
-  for (int number = 0; number < group_->shards(); ++number) {
-    const auto& here = shards_[static_cast<std::size_t>(number)];
-    if (here && !here->active().empty()) return false;
+  for (std::size_t number = 0; number < shards_.size(); ++number) {
+    if (in_line_[number] && shards_[number] && !shards_[number]->active().empty()) return false;
   }
-  for (Reader& reader : predecessors_) {
-    if (!reader.empty()) return false;
+  for (std::size_t i = 0; i < predecessors_.size(); ++i) {
+    if (in_line_[i % shards_.size()] && !predecessors_[i].empty()) return false;
   }
   return true;
 }

@@ -52,7 +52,7 @@ void Service::follow_view() {
         records.push_back(std::move(record));
     }
   }
-  if (!news) return;
+  if (!news) return link();
   if (lost_since_ < 0) lost_since_ = 1e-9 * static_cast<double>(view_.noticed);
   pass(Point::Succeeding);
   link();
@@ -65,8 +65,10 @@ void Service::follow_view() {
   }
 }
 
-/// To whom changes go from now on. A server that is new in a shard's line gets a copy first.
+/// To whom changes go from now on. A server that is new in a shard's line gets a copy first, unless there will be no
+/// more changes: servers that close one after the other must not copy everything around once more.
 void Service::link() {
+  const bool closed = group_->clients_closed();
   for (int number = 0; number < group_->shards(); ++number) {
     const auto i = static_cast<std::size_t>(number);
     const std::vector<int>& holders = view_.line(number);
@@ -77,7 +79,7 @@ void Service::link() {
     if (handovers_[i] && handovers_[i]->to() != next) handovers_[i].reset();
     if (next == links_[i]) continue;
     links_[i] = next >= 0 && group_->ready(number, next) ? next : -1;
-    if (next >= 0 && links_[i] < 0 && !handovers_[i])
+    if (next >= 0 && links_[i] < 0 && !handovers_[i] && !closed)
       handovers_[i] = std::make_unique<Handover>(*shards_[i], number, next, view_.term);
   }
 }
