@@ -201,4 +201,4 @@ def test_servers_that_close_one_after_the_other_copy_nothing() -> None:
         4,
     )
     assert [one.returncode for one in ended] == [0] * 4, ended
-    assert [one.stdout for one in ended] == [f"[0, 0, 0, 0] {list(range(rank, 4))}\n" for rank in range(4)], ended
+    assert [one.stdout for one in ended] == ["[0, 0, 0, 0]\n"] * 4, ended
