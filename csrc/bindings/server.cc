@@ -253,6 +253,13 @@ void register_server(py::module_& m) {
       .def_static("crash_at", &crash_at, "point"_a, "times"_a = 1)
       .def("orphan", &Endpoint::orphan)
       .def("failure", &Endpoint::failure)
+      .def(
+          "carried",
+          [](Endpoint& endpoint) {
+            const server::Courier::Carried carried = endpoint.carried();
+            return std::pair(carried.sent, carried.spared);
+          },
+          Unlocked())
       .def_property_readonly("shards", [](const Endpoint& endpoint) { return endpoint.group().shards(); })
       .def(
           "lives", [](const Endpoint& endpoint, int rank) { return endpoint.group().lives(rank); }, "rank"_a)

@@ -12,6 +12,7 @@
 
 #include "engine/transport.h"
 #include "server/group.h"
+#include "server/key_cache.h"
 #include "server/parcel.h"
 
 namespace pyccl::server {
@@ -44,6 +45,12 @@ class Courier : public std::enable_shared_from_this<Courier> {
   void check() const;
   /// Why it no longer works; empty while it does.
   std::string failure() const;
+  /// Bytes sent to other nodes, and bytes of ids that need not be sent since they were known there.
+  struct Carried { std::int64_t sent = 0, spared = 0; };
+  Carried carried() {
+    const std::lock_guard lock(mutex_);
+    return carried_;
+  }
 
  private:
   struct Way {  // a ring that this rank writes
@@ -66,6 +73,8 @@ class Courier : public std::enable_shared_from_this<Courier> {
     std::vector<char> silent_told;            // by rank
     std::vector<std::int64_t> counted;
     double counted_at = 0;
+    KeyCache told, heard;                         // lists of ids
+    std::vector<const Record*> telling, hearing;  // which have some that come to these, once all is sent, or here
     Packing packing;
     std::vector<Remote::Request> sending, landing;
     std::vector<char> parcel;
@@ -80,6 +89,7 @@ class Courier : public std::enable_shared_from_this<Courier> {
   bool turn(Peer& peer);
   bool send(Peer& peer);
   bool pack(Peer& peer);
+  bool pack_request(Peer& peer, const Way& way, const Record& record);
   bool note(Peer& peer);
   bool count(Peer& peer);
   bool receive(Peer& peer);
@@ -105,6 +115,7 @@ class Courier : public std::enable_shared_from_this<Courier> {
   std::vector<Peer> peers_;
   std::uint32_t term_ = 0;  // of the view whose ways are known
   double looked_ = 0;
+  Carried carried_;
   bool parting_ = false;
   std::mutex mutex_;
   mutable std::mutex failure_mutex_;

@@ -1,4 +1,5 @@
 // What comes from another node. Nothing of it is believed before it has been compared with what may come.
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
@@ -30,6 +31,8 @@ bool Courier::receive(Peer& peer) {
     if (!remote_->test(peer.landing.back())) return false;
     peer.landing.pop_back();
   }
+  for (const Record* record : peer.hearing) peer.heard.add(record->payload(), key_bytes(*record));
+  peer.hearing.clear();
   for (auto& [place, lane] : peer.lanes) {
     if (lane.published == lane.received) continue;
     lane.published = lane.received;
@@ -76,11 +79,19 @@ void Courier::take_request(Peer& peer, const Entry& entry, Unpacking& in) {
   if (record.bytes < sizeof(Record) || record.bytes % 64 != 0 || begin + record.bytes > kRingBytes ||
       to.received + record.bytes > done + kRingBytes || record.count < 0)
     damaged(peer.rank, "a record of " + std::to_string(record.bytes) + " bytes");
-  if (request_payload(record) != entry.bytes || entry.bytes > payload_room(record))
+  const Part part = request_part(record, entry.keys != 0);
+  if (key_bytes(record) > payload_room(record) || part.bytes != entry.bytes)
     damaged(peer.rank, std::to_string(entry.bytes) + " bytes for a record");
   Record& here = to.ring->at(to.received);
   here = record;
-  take_payload(peer, entry, in, here.payload());
+  if (entry.keys != 0) {
+    const std::vector<char>* ids = peer.heard.at(entry.keys);
+    if (ids == nullptr || std::ssize(*ids) != key_bytes(record)) damaged(peer.rank, "it refers to ids not sent before");
+    std::memcpy(here.payload(), ids->data(), ids->size());
+  } else if (KeyCache::keeps(key_bytes(record))) {
+    peer.hearing.push_back(&here);
+  }
+  take_payload(peer, entry, in, here.payload() + part.begin);
   to.received += record.bytes;
 }
 
@@ -94,11 +105,13 @@ void Courier::take_answer(Peer& peer, const Entry& entry, Unpacking& in) {
   if (way.answered >= way.sent) damaged(peer.rank, "an answer to nothing");
   Record& here = way.ring->at(way.answered);
   if (record.bytes != here.bytes || record.kind != here.kind || record.sequence != here.sequence ||
-      record.shard != here.shard || record.table != here.table || record.client != here.client)
+      record.shard != here.shard || record.table != here.table || record.client != here.client ||
+      record.count != here.count || (record.kind == Kind::Export && (record.piece < 0 || record.piece > here.count)))
     damaged(peer.rank, "an answer to another request");
-  if (answer_payload(record) != entry.bytes) damaged(peer.rank, std::to_string(entry.bytes) + " bytes in an answer");
+  const Part part = answer_part(record);
+  if (part.bytes != entry.bytes) damaged(peer.rank, std::to_string(entry.bytes) + " bytes in an answer");
   here = record;
-  take_payload(peer, entry, in, here.payload());
+  take_payload(peer, entry, in, here.payload() + part.begin);
   way.answered += here.bytes;
 }
 

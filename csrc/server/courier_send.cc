@@ -23,7 +23,14 @@ bool Courier::send(Peer& peer) {
   if (!pack(peer)) return moved;
   const std::vector<char>& bytes = peer.packing.bytes();
   peer.sending.push_back(remote_->send(bytes.data(), std::ssize(bytes), peer.rank, 0));
-  for (const auto& [payload, n] : peer.packing.apart()) peer.sending.push_back(remote_->send(payload, n, peer.rank, 1));
+  carried_.sent += std::ssize(bytes);
+  for (const auto& [payload, n] : peer.packing.apart()) {
+    peer.sending.push_back(remote_->send(payload, n, peer.rank, 1));
+    carried_.sent += n;
+  }
+  // Known from the next parcel on: in this one they may come after what would refer to them.
+  for (const Record* record : peer.telling) peer.told.add(record->payload(), key_bytes(*record));
+  peer.telling.clear();
   return true;
 }
 
@@ -38,7 +45,7 @@ bool Courier::pack(Peer& peer) {
     while (lane.answered < done) {
       const Record& record = lane.ring->at(lane.answered);
       const bool filler = record.kind == Kind::Filler;
-      if (!filler && !packing.put(What::Answer, place, record, answer_payload(record))) return true;
+      if (!filler && !packing.put(What::Answer, place, record, answer_part(record))) return true;
       lane.answered += record.bytes;
     }
   }
@@ -46,12 +53,22 @@ bool Courier::pack(Peer& peer) {
     const std::uint64_t head = way.ring->head.load(std::memory_order_acquire);
     while (way.sent < head) {
       const Record& record = way.ring->at(way.sent);
-      if (!packing.put(What::Request, place, record, request_payload(record))) return true;
+      if (!pack_request(peer, way, record)) return true;
       way.sent += record.bytes;
     }
   }
   if (parting_ && packing.empty() && !peer.bye_sent) peer.bye_sent = packing.put_note(What::Bye);
   return !packing.empty();
+}
+
+/// False if the parcel is full.
+bool Courier::pack_request(Peer& peer, const Way& way, const Record& record) {
+  const std::int64_t ids = key_bytes(record);
+  const std::uint64_t known = peer.told.find(record.payload(), ids);
+  if (!peer.packing.put(What::Request, way.place, record, request_part(record, known != 0), known)) return false;
+  if (known != 0) carried_.spared += ids;
+  else if (KeyCache::keeps(ids)) peer.telling.push_back(&record);
+  return true;
 }
 
 /// What is new of this rank; false if the parcel is full.

@@ -43,6 +43,8 @@ class Endpoint {
   bool stop(double patience);
   /// In the child of a fork.
   void orphan();
+  /// Zeros where all ranks are on one node.
+  Courier::Carried carried() { return courier_ ? courier_->carried() : Courier::Carried{}; }
   /// Why this rank's part no longer works; empty while it does.
   std::string failure() const;
 

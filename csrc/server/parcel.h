@@ -31,10 +31,20 @@ struct Entry {
   std::uint32_t place = 0;  // a ring's number, or a shard's, or a rank
   std::uint32_t bytes = 0;  // of what follows: behind a record its payload
   std::uint32_t apart = 0;  // the payload comes as a message of its own; of Ready, whether it is
+  std::uint64_t keys = 0;   // of rows: the number of their ids, which the receiver knows (KeyCache); 0: they come along
 };
 
-/// Bytes of payload that go along with a request. What is asked for has room in it, and nothing there yet.
-inline std::int64_t request_payload(const Record& r) {
+/// Bytes of ids in front of a payload.
+inline std::int64_t key_bytes(const Record& r) {
+  return r.kind == Kind::PullRows || r.kind == Kind::PushRows ? std::int64_t{r.count} * 8 : 0;
+}
+
+/// What travels of a payload.
+struct Part { std::int64_t begin = 0, bytes = 0; };
+
+/// Along with a request. What is asked for has room in it, and nothing there yet.
+inline Part request_part(const Record& r, bool keys_known) {
+  const std::int64_t keys = key_bytes(r), begin = keys_known ? keys : 0;
   switch (r.kind) {
     case Kind::Filler:
     case Kind::Begin:
@@ -42,15 +52,16 @@ inline std::int64_t request_payload(const Record& r) {
     case Kind::Leave:
     case Kind::Ready:
     case Kind::Read:
-    case Kind::Export: return 0;
-    case Kind::PullRows: return std::int64_t{r.count} * 8;
-    default: return payload_room(r);
+    case Kind::Export: return {};
+    case Kind::PullRows: return {begin, keys - begin};
+    default: return {begin, payload_room(r) - begin};
   }
 }
 
-/// And with its answer.
-inline std::int64_t answer_payload(const Record& r) {
-  return reads(r.kind) && r.status == Status::Done ? payload_room(r) : 0;
+/// And with its answer. Who has asked for rows still has the ids.
+inline Part answer_part(const Record& r) {
+  if (!reads(r.kind) || r.status != Status::Done) return {};
+  return {key_bytes(r), payload_room(r) - key_bytes(r)};
 }
 
 inline constexpr std::int64_t kParcelBytes = 16 << 10;
@@ -70,23 +81,24 @@ class Packing {
   const std::vector<std::pair<const char*, std::int64_t>>& apart() const { return apart_; }
 
   /// False if there is no room for it in this parcel.
-  bool put(What what, std::uint32_t place, const Record& record, std::int64_t payload) {
-    const bool apart = payload >= kApartFrom;
-    const std::int64_t inside = apart ? 0 : payload;
+  bool put(What what, std::uint32_t place, const Record& record, const Part& part, std::uint64_t keys = 0) {
+    const bool apart = part.bytes >= kApartFrom;
+    const std::int64_t inside = apart ? 0 : part.bytes;
     if (!fits(static_cast<std::int64_t>(sizeof(Record)) + inside) || apart_.size() == kMostApart) return false;
-    head({what, place, static_cast<std::uint32_t>(payload), apart ? 1U : 0U});
-    add(&record, sizeof record + static_cast<std::size_t>(inside));  // a payload lies behind its record
-    if (apart) apart_.emplace_back(record.payload(), payload);
+    head({what, place, static_cast<std::uint32_t>(part.bytes), apart ? 1U : 0U, keys});
+    add(&record, sizeof record);
+    add(record.payload() + part.begin, static_cast<std::size_t>(inside));
+    if (apart) apart_.emplace_back(record.payload() + part.begin, part.bytes);
     return true;
   }
   bool put_note(What what, std::uint32_t place = 0, bool value = true) {
     if (!fits(0)) return false;
-    head({what, place, 0, value ? 1U : 0U});
+    head({what, place, 0, value ? 1U : 0U, 0});
     return true;
   }
   template <class T> bool put_values(What what, const T& values) {
     if (!fits(sizeof values)) return false;
-    head({what, 0, sizeof values, 0});
+    head({what, 0, sizeof values, 0, 0});
     add(&values, sizeof values);
     return true;
   }
@@ -99,7 +111,7 @@ class Packing {
   void add(const void* data, std::size_t n) {
     const std::size_t before = bytes_.size();
     bytes_.resize(before + n);
-    std::memcpy(bytes_.data() + before, data, n);
+    if (n > 0) std::memcpy(bytes_.data() + before, data, n);
   }
   std::vector<char> bytes_;
   std::vector<std::pair<const char*, std::int64_t>> apart_;

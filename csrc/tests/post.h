@@ -52,6 +52,7 @@ class Post final : public Remote {
 
   Request recv(void* data, std::int64_t bytes, int peer, int tag, std::int64_t* received) override {
     requests_[next_] = {.letter = nullptr, .to = data, .bytes = bytes, .peer = peer, .tag = tag, .received = received};
+    posted_[{peer, tag}].push_back(next_);
     return next_++;
   }
 
@@ -59,12 +60,17 @@ class Post final : public Remote {
     if (chance() < 0.3) return false;
     const std::lock_guard lock(office_.mutex);
     Asked& asked = requests_.at(request);
-    if (asked.letter ? !asked.letter->taken : !take(asked)) return false;
+    if (!asked.letter) deliver(asked.peer, asked.tag);
+    if (asked.letter ? !asked.letter->taken : !asked.done) return false;
     requests_.erase(request);
     return true;
   }
 
-  void cancel(Request request) override { requests_.erase(request); }
+  void cancel(Request request) override {
+    if (const Asked& asked = requests_.at(request); !asked.letter && !asked.done)
+      std::erase(posted_[{asked.peer, asked.tag}], request);
+    requests_.erase(request);
+  }
   void progress() override {}
   const char* name() const override { return "post"; }
 
@@ -75,19 +81,23 @@ class Post final : public Remote {
     std::int64_t bytes = 0;
     int peer = 0, tag = 0;
     std::int64_t* received = nullptr;
+    bool done = false;  // of a receive
   };
 
-  bool take(Asked& asked) {
-    auto& box = office_.boxes[{asked.peer, rank_, asked.tag}];
-    if (box.empty()) return false;
-    const auto letter = box.front();
-    box.pop_front();
-    letter->taken = true;
-    if (letter->count > asked.bytes || (asked.received == nullptr && letter->count != asked.bytes))
+  /// As MPI does: the first letter is for the first who asked, whoever looks.
+  void deliver(int peer, int tag) {
+    auto& box = office_.boxes[{peer, rank_, tag}];
+    std::deque<Request>& posted = posted_[{peer, tag}];
+    for (; !box.empty() && !posted.empty(); box.pop_front(), posted.pop_front())
+      take(requests_.at(posted.front()), *box.front());
+  }
+
+  static void take(Asked& asked, PostOffice::Letter& letter) {
+    letter.taken = asked.done = true;
+    if (letter.count > asked.bytes || (asked.received == nullptr && letter.count != asked.bytes))
       throw TransportError("a message of another length");
-    std::memcpy(asked.to, letter->data, static_cast<std::size_t>(letter->count));
-    if (asked.received != nullptr) *asked.received = letter->count;
-    return true;
+    std::memcpy(asked.to, letter.data, static_cast<std::size_t>(letter.count));
+    if (asked.received != nullptr) *asked.received = letter.count;
   }
   double chance() { return std::uniform_real_distribution<>(0, 1)(random_); }
 
@@ -96,6 +106,7 @@ class Post final : public Remote {
   double damage_;
   std::mt19937 random_;
   std::map<Request, Asked> requests_;
+  std::map<std::pair<int, int>, std::deque<Request>> posted_;  // by peer and tag
   Request next_ = 0;
 };
 

@@ -55,7 +55,8 @@ void work(Client& client, int rank, bool damaged = false) {
     if (!damaged) ::check(good, what, of, step);
   };
   std::vector<float> gradient(static_cast<std::size_t>(kCount), -1), out(gradient.size());
-  const std::vector<std::int64_t> ids{rank, 1000, 7, 1000};
+  std::vector<std::int64_t> ids{rank, 1000, 7, 1000};
+  for (std::int64_t more = 2000; more < 2100; ++more) ids.push_back(more);  // lists that are worth keeping
   std::vector<float> rows(ids.size() * kDim, -1), found(rows.size());
   for (int step = 1; step <= kSteps; ++step) {
     client.push_pull(0, gradient.data(), out.data());

@@ -73,6 +73,14 @@ class Holdings(Lifetime):
             for i, rank in enumerate(self._servers)
         ]
 
+    def traffic(self) -> dict[str, int]:
+        """Return the bytes that this rank, worker and server, has ``sent`` to other nodes so far.
+
+        ``spared`` are bytes of row ids that had been sent before, and travelled as a number.
+        """
+        self._check_open()
+        return dict(zip(("sent", "spared"), self._endpoint.carried(), strict=True))
+
     def view(self) -> View:
         """Return who lives, who leads, and who has which shard, with the number of this membership."""
         self._check_open()
