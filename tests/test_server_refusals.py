@@ -79,11 +79,12 @@ def test_a_staleness_below_0(policy: Any) -> None:
         policy(-1)
 
 
-@pytest.mark.parametrize("policy", [pyccl.KAsync(2), pyccl.Sync(backup=1)])
-def test_rows_whose_shards_would_choose_apart_are_refused(policy: pyccl.policy.Policy) -> None:
-    with pytest.raises(pyccl.ConfigError, match="sparse table cannot follow"):
-        flow_of(policy, pyccl.optim.SGD(1.0), sparse=True)
-    assert flow_of(pyccl.Sync(), pyccl.optim.SGD(1.0), sparse=True).name == "buffered"
+@pytest.mark.parametrize(
+    ("policy", "together"), [(pyccl.KAsync(2), True), (pyccl.Sync(backup=1), True), (pyccl.Sync(), False)]
+)
+def test_rows_whose_shards_would_choose_apart_lie_together(policy: pyccl.policy.Policy, together: bool) -> None:
+    flow = flow_of(policy, pyccl.optim.SGD(1.0), sparse=True)
+    assert (flow.name, flow.together) == ("buffered", together)
 
 
 def test_more_servers_than_addresses_are_refused() -> None:

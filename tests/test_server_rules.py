@@ -1,6 +1,8 @@
-"""Weights by staleness, elastic averaging, sums in float64, rows that are kept back: on a real server."""
+"""Weights by staleness, elastic averaging, sums in float64, rows of some workers, rows kept back: on a real server."""
 
 from __future__ import annotations
+
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pyccl
 from pyccl import initializers, optim
 from pyccl.server import Elastic, SignificantRows
 from tests import mpi
+from tests.test_server_tables import shared_folder
 
 BIG = 70_000  # more than one piece per shard
 
@@ -132,6 +135,38 @@ def rows_are_kept_back_until_they_matter(comm, case):
         rows.flush()
         assert rows.held == 0
         np.testing.assert_array_equal(ps.pull("e", ids=np.arange(50) + base + 10), -given)
+
+
+@mpi.check(sizes=(3,), cases=["sync", "kasync"])
+def rows_may_wait_for_some_workers(comm, case):
+    """All rows of a version have the same gradients: with shards that chose apart they would not."""
+    policy = pyccl.Sync(backup=1) if case == "sync" else pyccl.KAsync(2)
+    ids, steps = np.arange(300) * 977, 20
+    gradient = np.full((300, 2), -(1.0 + comm.rank), np.float32)
+    with pyccl.ParameterServer(comm, consistency=policy, replicas=1) as ps:
+        for name in ("e", "f"):
+            ps.table(name, sparse=True, dim=2, init=initializers.Zeros(), optimizer=optim.SGD(1.0))
+        for _ in range(steps):
+            for name in ("e", "f"):
+                found = ps.pull(name, ids=ids)
+                assert (found == found[0]).all()
+                ps.push(name, gradient, ids=ids)
+        ps.finish()
+        comm.barrier()
+        last = [ps.pull(name, ids=ids) for name in ("e", "f")]
+        assert all((found == found[0]).all() and found[0, 0] >= steps for found in last)
+        path = shared_folder(comm)
+        if comm.rank == 0:
+            ps.save(path / "rows")
+    with pyccl.ParameterServer(comm, servers=[1], consistency=policy) as ps:
+        for name in ("e", "f"):
+            ps.table(name, sparse=True, dim=2, init=initializers.Zeros(), optimizer=optim.SGD(1.0))
+        if comm.rank == 0:
+            ps.load(path / "rows")
+            np.testing.assert_array_equal([ps.pull(name, ids=ids) for name in ("e", "f")], last)
+            shutil.rmtree(path)
+        with ps.serve():
+            pass
 
 
 @mpi.check(sizes=(1,))

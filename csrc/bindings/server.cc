@@ -179,7 +179,7 @@ void register_server(py::module_& m) {
             endpoint.add_dense(spec, bounds, data);
           },
           "spec"_a, "bounds"_a, "initial"_a)
-      .def("add_sparse", &Endpoint::add_sparse, "spec"_a, "setting"_a)
+      .def("add_sparse", &Endpoint::add_sparse, "spec"_a, "setting"_a, "home"_a = -1)
       .def("start", &Endpoint::start)
       .def("stop", &Endpoint::stop, "patience"_a = 0.0, Unlocked())
       .def(

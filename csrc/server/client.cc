@@ -41,15 +41,16 @@ void Client::add_dense(int table, std::string name, kernels::Codec wire, std::ve
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
   const bool stream = bounds.back() * 4 * group_->clients() >= kernels::kCacheBytes;
   tables_.push_back(
-      {std::move(name), wire, std::move(bounds), 0, slots, prompt, stream, Ticket(issued_.size(), 0), {}});
+      {std::move(name), wire, std::move(bounds), 0, slots, -1, prompt, stream, Ticket(issued_.size(), 0), {}});
 }
 
-void Client::add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots) {
+void Client::add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots, int home) {
   if (table != static_cast<int>(tables_.size())) throw std::invalid_argument("tables are numbered in order");
-  tables_.push_back({std::move(name), wire, {}, dim, slots, false, false, {}, {}});
+  tables_.push_back({std::move(name), wire, {}, dim, slots, home, false, false, {}, {}});
 }
 
 std::vector<int> Client::shards_of(const TableInfo& table) const {
+  if (table.home >= 0) return {table.home};
   std::vector<int> shards;
   for (int shard = 0; shard < group_->shards(); ++shard) {
     const auto i = static_cast<std::size_t>(shard);

@@ -32,7 +32,8 @@ class Client {
   /// it is done, not kept for a later version.
   void add_dense(int table, std::string name, kernels::Codec wire, std::vector<std::int64_t> bounds, int slots,
                  bool prompt);
-  void add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots);
+  /// `home`: the shard that all its rows are in; -1: they are spread.
+  void add_sparse(int table, std::string name, kernels::Codec wire, std::int64_t dim, int slots, int home);
 
   /// Returns when the gradient has been handed over; the ticket is done when it is on all replicas.
   Ticket push(int table, const float* gradient);
@@ -73,6 +74,7 @@ class Client {
     std::vector<std::int64_t> bounds;
     std::int64_t dim = 0;  // of a sparse table
     int slots = 0;         // of the optimiser
+    int home = -1;         // of a sparse table
     bool prompt = false;
     bool stream = false;  // reads are written past the caches
     Ticket pushed;        // by shard: the first request of the last gradient

@@ -30,7 +30,8 @@ Ticket Client::push_rows(int table, const std::int64_t* ids, const float* rows, 
   const TableInfo& t = info(table);
   const std::string what = "push('" + t.name + "')";
   check_working(what);
-  check_owned(shards_of(t));
+  const std::vector<int> shards = shards_of(t);
+  check_owned(shards);
   const Segments segments = find_segments(ids, n);
   std::vector<float> summed, gathered;
   if (!segments.all_unique()) {
@@ -39,9 +40,9 @@ Ticket Client::push_rows(int table, const std::int64_t* ids, const float* rows, 
     rows = summed.data();
   }
   const auto unique = static_cast<std::int64_t>(segments.unique.size());
-  const Parts parts = partition(segments.unique.data(), unique, group_->shards());
+  const Parts parts = partition(segments.unique.data(), unique, group_->shards(), t.home);
   const std::int64_t most = std::max<std::int64_t>(1, kMostBytes / RowsLayout::bytes(1, t.dim));
-  for (int shard = 0; shard < group_->shards(); ++shard) {
+  for (const int shard : shards) {
     const auto s = static_cast<std::size_t>(shard);
     const std::int64_t begin = parts.starts[s], total = parts.starts[s + 1] - begin;
     const std::int64_t pieces = std::max<std::int64_t>(1, (total + most - 1) / most);
@@ -65,7 +66,7 @@ Ticket Client::push_rows(int table, const std::int64_t* ids, const float* rows, 
       publish(record);
     }
   }
-  return asked_of(shards_of(t));
+  return asked_of(shards);
 }
 
 void Client::pull_rows(int table, const std::int64_t* ids, std::int64_t n, float* out) {
@@ -77,7 +78,7 @@ void Client::pull_rows(int table, const std::int64_t* ids, std::int64_t n, float
   begin(shards, table, what);
   const Segments segments = find_segments(ids, n);
   const auto unique = static_cast<std::int64_t>(segments.unique.size());
-  const Parts parts = partition(segments.unique.data(), unique, group_->shards());
+  const Parts parts = partition(segments.unique.data(), unique, group_->shards(), t.home);
   std::vector<float> rows(segments.all_unique() ? 0 : segments.unique.size() * static_cast<std::size_t>(t.dim));
   float* to = segments.all_unique() ? out : rows.data();
   const std::int64_t most = std::max<std::int64_t>(1, kMostBytes / RowsLayout::bytes(1, t.dim)), dim = t.dim;
@@ -114,6 +115,10 @@ void Client::pull_rows(int table, const std::int64_t* ids, std::int64_t n, float
 std::int64_t Client::export_rows(int table, int shard, std::int64_t begin, SparseRows& out) {
   const std::lock_guard lock(mutex_);
   const TableInfo& t = info(table);
+  if (t.home >= 0 && t.home != shard) {
+    out = {};
+    return -1;
+  }
   const std::int64_t width = t.dim * (1 + t.slots), most = kMostBytes / RowsLayout::whole_bytes(1, width);
   const std::int64_t count = std::max<std::int64_t>(1, most);
   Record& record = make_room(shard, Kind::Export, table, RowsLayout::whole_bytes(count, width), "save()");
@@ -143,7 +148,7 @@ Ticket Client::import_rows(int table, const SparseRows& rows) {
   const TableInfo& t = info(table);
   const std::int64_t width = t.dim * (1 + t.slots);
   const std::int64_t most = std::max<std::int64_t>(1, kMostBytes / RowsLayout::whole_bytes(1, width));
-  const Parts parts = partition(rows.ids.data(), static_cast<std::int64_t>(rows.ids.size()), group_->shards());
+  const Parts parts = partition(rows.ids.data(), static_cast<std::int64_t>(rows.ids.size()), group_->shards(), t.home);
   for (int shard = 0; shard < group_->shards(); ++shard) {
     const auto s = static_cast<std::size_t>(shard);
     for (std::int64_t begin = parts.starts[s]; begin < parts.starts[s + 1]; begin += most) {

@@ -44,16 +44,19 @@ void Endpoint::check_room() const {
   if (tables_ == kMaxTables) throw std::length_error("more than " + std::to_string(kMaxTables) + " tables");
 }
 
-void Endpoint::add_sparse(const TableSpec& spec, SparseSetting setting) {
+void Endpoint::add_sparse(const TableSpec& spec, SparseSetting setting, int home) {
   check_room();
+  if (home >= group_->shards()) throw std::invalid_argument("a table's home is no shard");
   setting.optimizer = spec.optimizer;
   if (service_) {
-    service_->define(tables_, [this, spec, setting](int) {
+    service_->define(tables_, [this, spec, setting, home](int shard) {
+      if (home >= 0 && shard != home) return std::unique_ptr<Table>();
       return std::make_unique<Table>(spec.flow, spec.mean, spec.rule->clone(),
                                      std::make_unique<SparseStorage>(setting, group_->clients()));
     });
   }
-  if (client_) client_->add_sparse(tables_, spec.name, spec.wire, setting.dim, kernels::slots(spec.optimizer.method));
+  if (client_)
+    client_->add_sparse(tables_, spec.name, spec.wire, setting.dim, kernels::slots(spec.optimizer.method), home);
   ++tables_;
 }
 

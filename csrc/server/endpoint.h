@@ -35,7 +35,8 @@ class Endpoint {
 
   /// The same on every rank, in the same order. `initial` is the whole table.
   void add_dense(const TableSpec& spec, const std::vector<std::int64_t>& bounds, const float* initial);
-  void add_sparse(const TableSpec& spec, SparseSetting setting);
+  /// `home`: the shard that all rows are in; -1: they are spread.
+  void add_sparse(const TableSpec& spec, SparseSetting setting, int home);
   /// Starts the server; all ranks have all tables that exist so far.
   void start();
   /// Ends this rank's part; waits at most so many seconds until other nodes have heard of it. True, once, if all have,

@@ -83,9 +83,9 @@ void spread(const Segments& segments, const float* unique_rows, std::int64_t dim
   }
 }
 
-Parts partition(const std::int64_t* ids, std::int64_t n, int shards) {
+Parts partition(const std::int64_t* ids, std::int64_t n, int shards, int home) {
   std::vector<std::int64_t> keys(static_cast<std::size_t>(n));
-  for (std::int64_t i = 0; i < n; ++i) keys[static_cast<std::size_t>(i)] = shard_of(ids[i], shards);
+  for (std::int64_t i = 0; i < n; ++i) keys[static_cast<std::size_t>(i)] = home < 0 ? shard_of(ids[i], shards) : home;
   Parts parts;
   group(keys, static_cast<std::size_t>(shards), parts.starts, parts.positions);
   return parts;

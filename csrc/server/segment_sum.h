@@ -27,7 +27,7 @@ struct Parts {
   std::vector<std::int64_t> starts, positions;  // shard s has ids[positions[starts[s]]] to …[starts[s + 1] - 1]
 };
 
-/// Which ids go to which shard; in the order given, within each.
-Parts partition(const std::int64_t* ids, std::int64_t n, int shards);
+/// Which ids go to which shard, all of them to `home` if there is one; in the order given, within each.
+Parts partition(const std::int64_t* ids, std::int64_t n, int shards, int home = -1);
 
 }  // namespace pyccl::server

@@ -47,7 +47,7 @@ void add_tables(Endpoint& endpoint, int size) {
                      bounds, zeros.data());
   SparseSetting rows;
   rows.dim = kDim;
-  endpoint.add_sparse(spec("rows", Flow::Clocked, false, policy::make_clocks(size, 2)), rows);
+  endpoint.add_sparse(spec("rows", Flow::Clocked, false, policy::make_clocks(size, 2)), rows, -1);
 }
 
 void work(Client& client, int rank, bool damaged = false) {

@@ -44,15 +44,10 @@ def flow_of(policy: Policy, optimizer: object, *, sparse: bool = False) -> Flow:
             return Flow("clocked")
         case Sync(backup=0) if not whole and not sparse:
             return Flow("averaged", mean=True)
-        case Sync() | KAsync() if not sparse or policy == Sync():
-            return Flow("buffered", mean=True, together=True)
+        case Sync() | KAsync():
+            return Flow("buffered", mean=True, together=not sparse or policy != Sync())
         case Async() if not whole:
             return Flow("immediate")
         case Async() | SoftSync() | FedBuff():
             return Flow("buffered")
-    if sparse:
-        raise ConfigError(
-            f"a sparse table cannot follow {policy!r}: its shards would choose apart whose gradients a version is made "
-            "of; give it a consistency of its own, such as pyccl.Sync(), pyccl.SSP(3) or pyccl.Async()"
-        )
     raise ConfigError(f"a parameter server cannot follow {policy!r}")

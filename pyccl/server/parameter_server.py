@@ -153,7 +153,7 @@ class ParameterServer(Holdings):
             raise ValueError(f"there is a table {name!r} already")
         core = made.core(len(self._workers))
         if isinstance(made, SparseTable):
-            self._endpoint.add_sparse(core, made.setting)
+            self._endpoint.add_sparse(core, made.setting, self._placement.home() if made.flow.together else -1)
         else:
             whole = made.optimizer.whole or made.flow.together
             self._bounds[name] = self._placement.cut(made.start.size, whole=whole)

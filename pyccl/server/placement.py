@@ -57,6 +57,7 @@ class Placement:
 
     def __init__(self, servers: int) -> None:
         self.loads: npt.NDArray[np.int64] = np.zeros(servers, np.int64)  # elements
+        self._homes = [0] * servers
 
     def cut(self, count: int, *, whole: bool = False) -> list[int]:
         """Return the bounds of a table's shards: shard i has the elements [bounds[i], bounds[i + 1]).
@@ -71,6 +72,12 @@ class Placement:
             bounds = [0, *(chunk_range(count, servers, shard)[1] for shard in range(servers))]
         self.loads += np.diff(bounds)
         return bounds
+
+    def home(self) -> int:
+        """Return the shard for all rows of a sparse table that must stay whole: how many they will be nobody knows."""
+        place = min(range(len(self._homes)), key=lambda shard: (self._homes[shard], self.loads[shard]))
+        self._homes[place] += 1
+        return place
 
 
 def spread(servers: Sequence[int], nodes: Sequence[int]) -> tuple[int, ...]:
