@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,27 @@ def gradients_that_are_not_finite(comm: pyccl.Communicator, case: str) -> None:
             for got in (ps.pull("w"), ps.pull("e", ids=[0, 1])):
                 assert np.isnan(got[1, 2])
                 assert np.isfinite(got.reshape(-1)[:5]).all()
+
+
+@mpi.check(sizes=(2,), cases=["raise", "skip", "pass"])
+def rows_whose_sum_is_not_finite(comm: pyccl.Communicator, case: str) -> None:
+    """Each is, on its wire."""
+    ids = np.array([3, 5, 3])
+    with pyccl.ParameterServer(comm) as ps:
+        for wire, value in (("float16", 4e4), ("bfloat16", 2e38), ("float32", 2e38)):
+            zeros = initializers.Zeros()
+            ps.table(wire, sparse=True, dim=3, init=zeros, optimizer=optim.SGD(1.0), wire=wire, nan=case)
+            rows = np.full((3, 3), -value, np.float32)
+            if comm.rank == 0:
+                with pytest.raises(ValueError, match="sum is not finite") if case == "raise" else nullcontext():
+                    ps.push(wire, rows, ids=ids)
+            comm.barrier()
+            assert (np.isinf(ps.pull(wire, ids=[3])).all(), ps.pull(wire, ids=[5]).all()) == (
+                (True, True) if case == "pass" else (False, False)
+            )
+            comm.barrier()
+            ps.push(wire, np.full((3, 3), -1, np.float32), ids=ids + 100)
+            assert (ps.pull(wire, ids=[103]) >= 2).all()
 
 
 @mpi.check(sizes=(1,), cases=["Sync()", "Async()", "SSP(1)", "KAsync(1)"])

@@ -209,14 +209,14 @@ void register_server(py::module_& m) {
           "table"_a, "out"_a)
       .def(
           "push_rows",
-          [](Endpoint& endpoint, int table, const Ids& ids, const Floats& rows) {
+          [](Endpoint& endpoint, int table, const Ids& ids, const Floats& rows, float limit) {
             const std::int64_t n = ids.size(), *first = ids.data();
             server::check_ids(first, n);
             const float* data = rows.data();
             const py::gil_scoped_release unlocked;
-            return endpoint.client().push_rows(table, first, data, n);
+            return endpoint.client().push_rows(table, first, data, n, limit);
           },
-          "table"_a, "ids"_a, "rows"_a)
+          "table"_a, "ids"_a, "rows"_a, "limit"_a = 0.0F)
       .def(
           "pull_rows",
           [](Endpoint& endpoint, int table, const Ids& ids, Floats& out) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,9 @@ class Client {
   void pull(int table, float* out);
   /// Both at once: pieces are read as they are done, while others are on their way.
   Ticket push_pull(int table, const float* gradient, float* out);
-  /// Rows of a sparse table. Ids may occur several times; a gradient's rows are summed then.
-  Ticket push_rows(int table, const std::int64_t* ids, const float* rows, std::int64_t n);
+  /// Rows of a sparse table. Ids may occur several times; a gradient's rows are summed then. Nothing is pushed, and
+  /// none returned, if a sum is not below `limit`, unless that is 0.
+  std::optional<Ticket> push_rows(int table, const std::int64_t* ids, const float* rows, std::int64_t n, float limit);
   void pull_rows(int table, const std::int64_t* ids, std::int64_t n, float* out);
   /// Rows of a shard with all that belongs to them, from place `begin` on; returns the next place, -1 at the end.
   std::int64_t export_rows(int table, int shard, std::int64_t begin, SparseRows& out);

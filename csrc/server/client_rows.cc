@@ -1,5 +1,6 @@
 // Pushes and pulls of rows: duplicates are summed, and each shard gets its own.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -23,9 +24,17 @@ void collect_ids(const std::int64_t* positions, std::int64_t n, const std::int64
   for (std::int64_t i = 0; i < n; ++i) std::memcpy(out + i * 8, ids + positions[i], 8);
 }
 
+/// Whether all values, none of them a NaN, are smaller than that.
+bool below(const std::vector<float>& values, float limit) {
+  bool good = true;
+  for (const float value : values) good &= std::fabs(value) < limit;
+  return good;
+}
+
 }  // namespace
 
-Ticket Client::push_rows(int table, const std::int64_t* ids, const float* rows, std::int64_t n) {
+std::optional<Ticket> Client::push_rows(int table, const std::int64_t* ids, const float* rows, std::int64_t n,
+                                        float limit) {
   const std::lock_guard lock(mutex_);
   const TableInfo& t = info(table);
   const std::string what = "push('" + t.name + "')";
@@ -37,6 +46,7 @@ Ticket Client::push_rows(int table, const std::int64_t* ids, const float* rows, 
   if (!segments.all_unique()) {
     summed.resize(segments.unique.size() * static_cast<std::size_t>(t.dim));
     segment_sum(segments, rows, t.dim, summed.data());
+    if (limit > 0 && !below(summed, limit)) return std::nullopt;
     rows = summed.data();
   }
   const auto unique = static_cast<std::int64_t>(segments.unique.size());

@@ -64,7 +64,7 @@ void work(Client& client, int rank, bool damaged = false) {
     const Ticket pushed = client.push(1, gradient.data());
     client.pull(1, out.data());
     for (const float value : out) check(value >= static_cast<float>(step), "own write not read", rank, step);
-    client.push_rows(2, ids.data(), rows.data(), static_cast<std::int64_t>(ids.size()));
+    client.push_rows(2, ids.data(), rows.data(), static_cast<std::int64_t>(ids.size()), 0);
     client.pull_rows(2, ids.data(), static_cast<std::int64_t>(ids.size()), found.data());
     check(found[kDim] >= 2 * static_cast<float>(step), "own row not read", rank, step);
     client.clock();

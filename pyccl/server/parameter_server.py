@@ -18,7 +18,16 @@ from pyccl.server.agreement import agree
 from pyccl.server.connecting import connect
 from pyccl.server.holdings import Holdings
 from pyccl.server.placement import Placement, check_room, server_ranks, spread
-from pyccl.server.tables import Compensation, DenseTable, RowRules, SparseTable, dense_table, finite, sparse_table
+from pyccl.server.tables import (
+    Compensation,
+    DenseTable,
+    RowRules,
+    SparseTable,
+    dense_table,
+    finite,
+    infinite_from,
+    sparse_table,
+)
 from pyccl.server.work import ServerWork
 
 __all__ = ["ParameterServer"]
@@ -225,8 +234,19 @@ class ParameterServer(Holdings):
             if rows is None:
                 ticket = self._endpoint.push(number, view.reshape(-1))
             else:
-                ticket = self._endpoint.push_rows(number, rows, view)
+                ticket = self._push_rows(number, table, rows, view)  # type: ignore[arg-type]
         return ServerWork(self._endpoint, ticket, self._timeout)
+
+    def _push_rows(self, number: int, table: SparseTable, ids: NumpyArray, rows: NumpyArray) -> list[int]:
+        """Rows may be good one by one, and their sums not."""
+        limit = 0.0 if table.nan == "pass" else infinite_from(table.wire)
+        ticket = self._endpoint.push_rows(number, ids, rows, limit)
+        if ticket is None and table.nan == "raise":
+            raise ValueError(
+                f"the gradient of {table.name!r} has rows of the same id whose sum is not finite as {table.wire}; "
+                "nothing was pushed"
+            )
+        return ticket or []
 
     def push_pull(self, name: str, gradient: Any, *, out: Any = None) -> Any:
         """Give a gradient of a dense table, and return its parameters once its rule lets this worker begin again.

@@ -16,7 +16,16 @@ from pyccl.optim import Optimizer
 from pyccl.policy import Policy
 from pyccl.server.flows import Flow, flow_of
 
-__all__ = ["Compensation", "DenseTable", "RowRules", "SparseTable", "dense_table", "finite", "sparse_table"]
+__all__ = [
+    "Compensation",
+    "DenseTable",
+    "RowRules",
+    "SparseTable",
+    "dense_table",
+    "finite",
+    "infinite_from",
+    "sparse_table",
+]
 
 NAN = ("raise", "skip", "pass")
 WIRES = ("float32", "float16", "bfloat16", "int8")
@@ -243,6 +252,11 @@ def sparse_table(
     return SparseTable(**common, dim=dim, init=init, rules=rules, setting=rules.setting(name, dim, init))
 
 
+def infinite_from(wire: str) -> float:
+    """Return the least magnitude that is infinite on that wire."""
+    return _INFINITE_FROM.get(wire, float("inf"))
+
+
 def finite(view: NumpyArray, table: DenseTable | SparseTable) -> bool:
     """Return whether a gradient is to be pushed.
 
@@ -251,11 +265,11 @@ def finite(view: NumpyArray, table: DenseTable | SparseTable) -> bool:
     ValueError
         If it is not finite, or would not be on its wire, and the table says that this is an error.
     """
-    flat, limit = view.reshape(-1), _INFINITE_FROM.get(table.wire)
+    flat, limit = view.reshape(-1), infinite_from(table.wire)
     if table.nan == "pass" or flat.size == 0:
         return True
     good = _core.all_finite(flat)
-    if good and (limit is None or max(flat.max(), -flat.min()) < limit):
+    if good and (limit == float("inf") or max(flat.max(), -flat.min()) < limit):
         return True
     if table.nan == "skip":
         return False
