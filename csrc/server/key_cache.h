@@ -18,7 +18,7 @@ namespace pyccl::server {
 /// (https://dl.acm.org/doi/10.5555/2685048.2685095).
 class KeyCache {
  public:
-  static constexpr std::int64_t kMostBytes = 1 << 20, kLeastBytes = 64;
+  static constexpr std::int64_t kMostBytes = 512 << 10, kLeastBytes = 64;
 
   /// Whether a list is kept at all: a very short one costs no more than its number, and a very long one all the room.
   static bool keeps(std::int64_t bytes) { return bytes >= kLeastBytes && bytes <= kMostBytes / 4; }
